@@ -70,31 +70,60 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTree:
+    """An unpacked kernel source: a clean git checkout that nobody modifies in place.
+
+    `tree_id` is git's id of the whole content, the same on every machine for
+    the same source; `version` is the kernel's own (`6.12.117`).
+    """
+
+    path: Path
+    base_commit: str
+    tree_id: str
+    version: str
+    origin: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """A patch series under test, its patches in the order they apply."""
+    """A patch series under test, its patches in the order they apply.
+
+    `by_kernel` overrides `patches` for a kernel that needs its own rendition.
+    A `foreign` one came from outside the repository and is not trusted.
+    """
 
     name: str
     title: str
     role: Role
     patches: tuple[Path, ...] = ()
+    by_kernel: Mapping[str, tuple[Path, ...]] = EMPTY
     expected: str = ""
     why: str = ""
     links: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
     floor: Mapping[str, int] = EMPTY
+    floor_reason: str = ""
     amplified_only: bool = False
+    foreign: bool = False
+
+    def patches_for(self, kernel: str) -> tuple[Path, ...]:
+        """The patch files that make this variant on `kernel`, in order."""
+        return self.by_kernel.get(kernel, self.patches)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A named list of kconfig fragments, merged in order over `allnoconfig`.
+    """A named list of kconfig fragments, merged in order over the make target `base`.
 
     `slowdown` is how much slower than a plain kernel it runs: it scales timeouts.
     """
 
     name: str
     fragments: tuple[Path, ...]
+    base: str = "allnoconfig"
     slowdown: float = 1.0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +133,7 @@ class Machine:
     name: str
     vcpus: int
     mem_mib: int
+    title: str = ""
     page_kib: int = 4
     accel: str = "auto"
     cpu: str = "max,pauth-impdef=on"
@@ -122,6 +152,7 @@ class Workload:
 
     name: str
     seconds: float
+    title: str = ""
     params: Mapping[str, str | int] = EMPTY
     floor: Mapping[str, int] = EMPTY
     floor_reason: str = ""

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads the data folders (`kernels/ patches/ configs/`) into the nouns of the model.
+
+Every fault is a UserError that names file, line and key; paths written in a
+file never leave the folder they belong to.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kvet import schemas
+from kvet.errors import UserError
+from kvet.model import Config, Kernel, Machine, Role, Variant, Workload
+from kvet.yamlfile import read_yaml
+
+T = TypeVar("T")
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The data folders of one project checkout."""
+
+    root: Path = PROJECT
+
+    def kernels(self) -> dict[str, Kernel]:
+        """All kernel sources, by name."""
+        return _load_all(self._yaml("kernels"), load_kernel)
+
+    def variants(self) -> dict[str, Variant]:
+        """All shipped variants, by name."""
+        return _load_all(sorted(self.root.glob("patches/*/variant.yaml")), load_variant)
+
+    def configs(self) -> dict[str, Config]:
+        """All kernel configurations, by name."""
+        return _load_all(self._yaml("configs/kconfig"), load_config)
+
+    def machines(self) -> dict[str, Machine]:
+        """All guest machines, by name."""
+        return _load_all(self._yaml("configs/machines"), load_machine)
+
+    def workloads(self) -> dict[str, Workload]:
+        """All workloads, by name."""
+        return _load_all(self._yaml("configs/workloads"), load_workload)
+
+    def _yaml(self, folder: str) -> list[Path]:
+        return [p for p in sorted((self.root / folder).glob("*.yaml")) if p.stem != "lock"]
+
+
+def _load_all(paths: Iterable[Path], load: Callable[[Path], T]) -> dict[str, T]:
+    loaded = [load(path) for path in paths]
+    return {str(getattr(item, "name")): item for item in loaded}  # noqa: B009
+
+
+def pick(kind: str, known: Mapping[str, T], names: Iterable[str], *, path: Path | None) -> list[T]:
+    """The items called `names`; an unknown one is a UserError that lists the near misses."""
+    picked = []
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f"; did you mean {close[0]}?" if close else ""
+            have = ", ".join(sorted(known)) or "none"
+            raise UserError(f"no {kind} is called {name!r}{guess} (there are: {have})", path=path)
+        picked.append(known[name])
+    return picked
+
+
+def load_kernel(path: Path) -> Kernel:
+    """Read `kernels/NAME.yaml`."""
+    spec = read_yaml(path, schemas.KERNEL)
+    kind = spec.pop("kind")
+    for key in schemas.KERNEL_REQUIRED[kind]:
+        if key not in spec:
+            raise UserError(f"kind {kind} needs the key {key}", path=path)
+    return Kernel(name=path.stem, kind=kind, spec=spec, path=path)
+
+
+def load_config(path: Path) -> Config:
+    """Read `configs/kconfig/NAME.yaml`; fragments are files beside it."""
+    spec = read_yaml(path, schemas.CONFIG)
+    fragments = tuple(_inside(path.parent, name, path) for name in spec["fragments"])
+    return Config(
+        name=path.stem,
+        title=spec["title"],
+        base=spec.get("base", "allnoconfig"),
+        fragments=fragments,
+        slowdown=float(spec.get("slowdown", 1.0)),
+    )
+
+
+def load_machine(path: Path) -> Machine:
+    """Read `configs/machines/NAME.yaml`."""
+    spec = read_yaml(path, schemas.MACHINE)
+    spec["boot_args"] = tuple(spec.get("boot_args", ()))
+    return Machine(name=path.stem, **spec)
+
+
+def load_workload(path: Path) -> Workload:
+    """Read `configs/workloads/NAME.yaml`."""
+    spec = read_yaml(path, schemas.WORKLOAD)
+    return Workload(name=path.stem, **spec)
+
+
+def load_variant(path: Path) -> Variant:
+    """Read `patches/NAME/variant.yaml` and list its patches, per kernel where it has folders."""
+    spec = read_yaml(path, schemas.VARIANT)
+    folder = path.parent
+    by_kernel = {
+        sub.name: patch_files(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()
+    }
+    return Variant(
+        name=folder.name,
+        title=spec["title"],
+        role=Role(spec["role"]),
+        patches=patch_files(folder),
+        by_kernel=by_kernel,
+        expected=spec.get("expected", ""),
+        why=spec.get("why", ""),
+        links=tuple(spec.get("links", ())),
+        kernels=tuple(spec.get("kernels", ())),
+        floor=spec.get("floor", {}),
+        floor_reason=spec.get("floor_reason", ""),
+        amplified_only=spec.get("amplified_only", False),
+    )
+
+
+def patch_files(folder: Path) -> tuple[Path, ...]:
+    """The patches of `folder` in order: its quilt `series` file, else numbered `*.patch`."""
+    series = folder / "series"
+    if not series.exists():
+        return tuple(sorted(folder.glob("*.patch")))
+    lines = series.read_text(encoding="utf-8").splitlines()
+    # quilt allows `-p1` behind a name and comments behind `#`
+    names = [line.split("#")[0].split() for line in lines]
+    return tuple(_inside(folder, words[0], series) for words in names if words)
+
+
+def _inside(folder: Path, name: str, named_by: Path) -> Path:
+    """`folder/name`, provided that it exists and does not leave `folder`."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise UserError(f"{name} leaves the folder {folder}", path=named_by)
+    if not path.is_file():
+        raise UserError(f"{name} does not exist in {folder}", path=named_by)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One matrix file: which kernels, variants, configs, machines and workloads to cross."""
+
+    name: str
+    title: str
+    kernels: tuple[str, ...]
+    variants: tuple[str, ...]
+    configs: tuple[str, ...]
+    machines: tuple[str, ...]
+    workloads: tuple[str, ...]
+    attempts: int | None
+    max_attempts: int
+    toolchain: str
+    exclude: tuple[str, ...]
+    path: Path | None = None
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read `configs/NAME.yaml`."""
+    spec: dict[str, Any] = read_yaml(path, schemas.MATRIX)
+    axes = ("kernels", "variants", "configs", "machines", "workloads")
+    return Matrix(
+        name=path.stem,
+        title=spec["title"],
+        **{axis: tuple(spec[axis]) for axis in axes},
+        attempts=spec.get("attempts"),
+        max_attempts=spec.get("max_attempts", spec.get("attempts", 10)),
+        toolchain=spec.get("toolchain", "gcc"),
+        exclude=tuple(spec.get("exclude", ())),
+        path=path,
+    )

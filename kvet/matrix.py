@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Turns a matrix into its cells: the cross product less what does not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from itertools import product
+
+from kvet.config import Library, Matrix, pick
+from kvet.errors import UserError
+from kvet.model import Cell, Variant
+
+
+def plan_cells(
+    matrix: Matrix,
+    library: Library,
+    *,
+    only: Sequence[str] = (),
+    extra: Sequence[Variant] = (),
+) -> tuple[Cell, ...]:
+    """All cells of `matrix` in a stable order, filtered by `only` globs over cell ids.
+
+    A glob without a `+` matches any of the five names. `extra` adds variants
+    that are no folder of the library (a `--series`). A variant that is not for
+    a kernel is left out there. Raises UserError when nothing is left.
+    """
+    known = {**library.variants(), **{v.name: v for v in extra}}
+    kernels = pick("kernel", library.kernels(), matrix.kernels, path=matrix.path)
+    variants = pick("variant", known, matrix.variants, path=matrix.path)
+    configs = pick("config", library.configs(), matrix.configs, path=matrix.path)
+    machines = pick("machine", library.machines(), matrix.machines, path=matrix.path)
+    workloads = pick("workload", library.workloads(), matrix.workloads, path=matrix.path)
+    crossed = (
+        Cell(kernel=k, variant=v, config=c, machine=m, workload=w)
+        for k, c, v, m, w in product(kernels, configs, variants, machines, workloads)
+        if not v.kernels or k.name in v.kernels
+    )
+    cells = tuple(c for c in crossed if not any(matches(c, g) for g in matrix.exclude))
+    chosen = tuple(c for c in cells if not only or any(matches(c, g) for g in only))
+    if not chosen:
+        filters = " ".join(only) or "(no --only)"
+        raise UserError(f"no cell matches {filters}", path=matrix.path, hint=_examples(cells))
+    return chosen
+
+
+def matches(cell: Cell, glob: str) -> bool:
+    """Whether `glob` names this cell: by its whole id or by one of its five names."""
+    if "+" in glob:
+        return fnmatchcase(cell.id, glob)
+    return any(fnmatchcase(name, glob) for name in cell.id.split("+")) or fnmatchcase(cell.id, glob)
+
+
+def _examples(cells: Sequence[Cell]) -> str:
+    return "cells there are: " + ", ".join(c.id for c in cells[:4]) if cells else ""
