@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A lane: one persistent source copy with its O= tree, flipped from variant to variant.
+
+The source is a farm of hard links to the pristine tree; a file that a variant
+changes is replaced, never written through, and all others keep their mtime, so
+make rebuilds only what the change reaches. A variant that edits a header
+everybody includes gets a lane of its own instead of flipping a good one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvet import proc
+from kvet.errors import InfraError
+from kvet.git import Repo
+from kvet.store import read_json, write_json
+
+SOURCE = "/kvet/src"
+DEPENDENCY = re.compile(rb"(?:^|\s)(?:/kvet/src/|\.\./src/)?([\w][\w./+-]*\.(?:h|c|S|lds|dts\w*))\b")
+# a lane is forked when the cheapest one would recompile more than this share of its objects
+FORK_SHARE = 0.3
+MAX_LANES = 3
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane on disk: `src` (the tree a build reads) and `out` (its O= tree)."""
+
+    folder: Path
+    state: dict[str, Any]
+
+    @property
+    def src(self) -> Path:
+        return self.folder / "src"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def tree(self) -> str:
+        """Tree id that `src` holds."""
+        return str(self.state["tree"])
+
+    def save(self) -> None:
+        """Write the state; a crash leaves the old or the new one."""
+        write_json(self.folder / "lane.json", self.state)
+
+    def sync(self, repo: Repo, tree: str) -> tuple[str, ...]:
+        """Make `src` hold `tree`; returns the paths that were touched.
+
+        An interrupted sync is made good: what it may have written is written again.
+        """
+        pending = self.state.get("pending")
+        paths = dict(repo.changed(self.tree, tree))
+        if pending:
+            paths |= {p: _status(repo, tree, p) for p in repo.changed(self.tree, pending)}
+        if paths:
+            self.state["pending"] = tree
+            self.save()
+        for path, status in paths.items():
+            _replace(self.src / path, None if status == "D" else repo.blob(tree, path))
+        self.state |= {"tree": tree, "pending": None}
+        self.save()
+        return tuple(paths)
+
+    def dependents(self) -> Mapping[str, int]:
+        """How many objects depend on each source file, by the .cmd files of the last build."""
+        path = self.folder / "dependents.json"
+        return read_json(path) if path.exists() else {}
+
+    def index_dependents(self) -> None:
+        """Count anew; worth it after a build that compiled much."""
+        counts: Counter[str] = Counter()
+        for cmd in self.out.rglob(".*.o.cmd"):
+            names = {m.group(1).decode() for m in DEPENDENCY.finditer(cmd.read_bytes())}
+            counts.update(names)
+        counts["*"] = sum(1 for _ in self.out.rglob(".*.o.cmd"))
+        write_json(self.folder / "dependents.json", counts)
+
+    def cost(self, repo: Repo, tree: str) -> int:
+        """About how many objects a flip to `tree` recompiles."""
+        dependents = self.dependents()
+        return sum(max(1, dependents.get(path, 1)) for path in repo.changed(self.tree, tree))
+
+
+def _status(repo: Repo, tree: str, path: str) -> str:
+    return "M" if repo.output("ls-tree", tree, "--", path) else "D"
+
+
+def _replace(path: Path, blob: tuple[bytes, bool] | None) -> None:
+    """Put new content under `path` without writing through a hard link; None removes it."""
+    path.unlink(missing_ok=True)
+    if blob is None:
+        return
+    content, executable = blob
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755 if executable else 0o644)
+
+
+def open_lanes(folder: Path) -> list[Lane]:
+    """The usable lanes under `folder`; a half-made one is removed."""
+    lanes = []
+    for sub in sorted(folder.glob("lane-*")):
+        state = sub / "lane.json"
+        if state.exists():
+            lanes.append(Lane(sub, read_json(state)))
+        else:
+            shutil.rmtree(sub, ignore_errors=True)
+    return lanes
+
+
+def choose_lane(folder: Path, repo: Repo, source: Path, base: str, tree: str) -> Lane:
+    """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much."""
+    lanes = open_lanes(folder)
+    if not lanes:
+        return _new_lane(folder / "lane-1", source, base)
+    costs = [(lane.cost(repo, tree), i) for i, lane in enumerate(lanes)]
+    cost, best = min(costs)
+    objects = lanes[best].dependents().get("*", 0)
+    if cost <= FORK_SHARE * objects or len(lanes) >= MAX_LANES:
+        return lanes[best]
+    return fork_lane(lanes[best], folder / f"lane-{len(lanes) + 1}")
+
+
+def cheapest_first(lanes: Sequence[Lane], repo: Repo, trees: Iterable[str]) -> list[str]:
+    """`trees` in the order that flips common headers least: nearest next, over all lanes."""
+    left = list(dict.fromkeys(trees))
+    if not lanes:
+        return left
+    return sorted(left, key=lambda tree: min(lane.cost(repo, tree) for lane in lanes))
+
+
+def _new_lane(folder: Path, source: Path, base: str) -> Lane:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "out").mkdir()
+    _copy(source, folder / "src", link=True)
+    shutil.rmtree(folder / "src" / ".git", ignore_errors=True)
+    lane = Lane(folder, {"tree": base, "pending": None, "config": "", "warnings": {}})
+    lane.save()
+    return lane
+
+
+def fork_lane(lane: Lane, folder: Path) -> Lane:
+    """A copy of `lane` (source linked, O= tree copied with its mtimes) under `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _copy(lane.src, folder / "src", link=True)
+    _copy(lane.out, folder / "out", link=False)
+    if (lane.folder / "dependents.json").exists():
+        shutil.copy2(lane.folder / "dependents.json", folder)
+    forked = Lane(folder, json.loads(json.dumps(lane.state)))
+    forked.save()
+    return forked
+
+
+def _copy(source: Path, target: Path, *, link: bool) -> None:
+    """`cp -a`, with hard links where both are on one file system."""
+    same_device = os.stat(source).st_dev == os.stat(target.parent).st_dev
+    flag = "-al" if link and same_device else "-a"
+    done = proc.run(
+        ("cp", flag, "--reflink=auto", "--no-target-directory", str(source), str(target)),
+        timeout_s=900,
+    )
+    if done.returncode:
+        raise InfraError(f"cannot copy {source}: {done.stderr.decode(errors='replace').strip()}")

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The only code that starts host processes.
+
+Always a list argv, never a shell; every wait has a deadline; a child lives in
+a process group of its own and dies with the harness, also on SIGKILL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from kvet.errors import InfraError, MissingTool
+
+LOGGER = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished process; `stdout` holds both streams when they were sent to a log."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+
+def die_with_parent() -> None:
+    """In the child before exec: be killed when the thread that started us is gone."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    timeout_s: float = 120.0,
+    log: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run `argv` to its end and return what it printed; the return code is the caller's to judge.
+
+    With `log` or `on_line` stdout and stderr are one stream, appended to `log`
+    and handed on line by line. Raises MissingTool when the program is not
+    there and InfraError when it is not done after `timeout_s` seconds.
+    """
+    started = time.monotonic()
+    merged = log is not None or on_line is not None
+    child = start(
+        argv, cwd=cwd, env=env,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+    )
+    watchdog = threading.Timer(timeout_s, kill_group, (child.pid,))
+    watchdog.start()
+    try:
+        if merged:
+            out, err = _tee(child, log, on_line), b""
+        else:
+            out, err = child.communicate(stdin)
+        child.wait()
+    finally:
+        expired = not watchdog.is_alive()
+        watchdog.cancel()
+        kill_group(child.pid)
+        child.wait()
+    if expired:
+        raise InfraError(f"{argv[0]} was not done after {timeout_s:.0f} s: {shlex.join(argv)}")
+    seconds = time.monotonic() - started
+    return Completed(tuple(argv), child.returncode, out, err, seconds)
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start `argv` in a process group of its own that dies with the harness."""
+    _debug(argv)
+    try:
+        return subprocess.Popen(
+            list(argv), cwd=cwd, env=dict(env) if env is not None else None,
+            stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
+            process_group=0, preexec_fn=die_with_parent,  # noqa: PLW1509
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise InfraError(f"{cwd}: no such folder") from error
+        raise MissingTool(argv[0], hint="harness.py doctor --install") from error
+    except OSError as error:
+        raise InfraError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def _debug(argv: Sequence[str]) -> None:
+    LOGGER.debug("%s", shlex.join(argv))
+
+
+def _tee(
+    child: subprocess.Popen[bytes], log: Path | None, on_line: Callable[[str], None] | None
+) -> bytes:
+    """Copy the child's output to `log` as it comes; returns its last 64 KiB."""
+    assert child.stdout is not None
+    tail = bytearray()
+    with open(log if log is not None else os.devnull, "ab") as file:
+        for line in child.stdout:
+            file.write(line)
+            tail = (tail + line)[-65536:]
+            if on_line is not None:
+                on_line(line.decode(errors="replace").rstrip("\n"))
+    return bytes(tail)
+
+
+def kill_group(pid: int) -> None:
+    """Kill the process group that `start` made for `pid`; gone already is fine."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
