@@ -32,10 +32,14 @@ from kvet.toolchain import Toolchain
 RECIPE = "1"  # raise it when a change here makes old artifacts wrong
 MODULE = Path(__file__).resolve().parent.parent / "rootfs" / "module"
 ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$")
-LINK_ERROR = re.compile(r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error")
+LINK_ERROR = re.compile(
+    r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error"
+)
 WARNING = re.compile(r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? warning: (?P<text>.*)$")
 COMPILED = re.compile(r"^\s+(?:CC|AS|LD|AR|HOSTCC)\s+(?:\[M\]\s+)?(?P<target>\S+)$")
-HOST_TROUBLE = re.compile(r"No space left on device|Killed signal terminated program|cannot execute")
+HOST_TROUBLE = re.compile(
+    r"No space left on device|Killed signal terminated program|cannot execute"
+)
 OBJECTS_WORTH_INDEXING = 50
 
 
@@ -103,8 +107,12 @@ class Builder:
         record = read_json(meta)
         os.utime(folder)
         return Build(
-            key=key, folder=folder, release=record["release"], seconds=record["seconds"],
-            cached=True, warnings=tuple(record["warnings"]),
+            key=key,
+            folder=folder,
+            release=record["release"],
+            seconds=record["seconds"],
+            cached=True,
+            warnings=tuple(record["warnings"]),
         )
 
     def build(self, request: BuildRequest) -> Build | BuildFailure:
@@ -124,10 +132,16 @@ class Builder:
 
     def _group(self, request: BuildRequest) -> str:
         options = hashlib.sha256("\n".join(sorted(map(str, request.options()))).encode())
-        return "-".join((
-            request.source.version, request.source.tree_id[:8], request.config.name,
-            options.hexdigest()[:8], request.toolchain.name, request.toolchain.id,
-        ))
+        return "-".join(
+            (
+                request.source.version,
+                request.source.tree_id[:8],
+                request.config.name,
+                options.hexdigest()[:8],
+                request.toolchain.name,
+                request.toolchain.id,
+            )
+        )
 
     def _build(self, request: BuildRequest, group: Path) -> Build | BuildFailure:
         started = time.monotonic()
@@ -170,14 +184,25 @@ class Builder:
             shutil.copyfile(module, partial / "modules" / module.name)
         shutil.copyfile(lane.folder / "build.log", partial / "build.log")
         release = (out / "include/config/kernel.release").read_text(encoding="utf-8").strip()
-        write_json(partial / "build.json", {
-            "key": request.key, "release": release, "seconds": seconds, "warnings": warnings,
-            "base_tree": request.series.base_tree, "tree": request.series.tree_id,
-            "series": request.series.series_id, "kernel": request.source.version,
-            "base_commit": request.source.base_commit, "config": request.config.name,
-            "toolchain": request.toolchain.version, "linker": request.toolchain.linker,
-            "module": module_digest(), "recipe": RECIPE,
-        })
+        write_json(
+            partial / "build.json",
+            {
+                "key": request.key,
+                "release": release,
+                "seconds": seconds,
+                "warnings": warnings,
+                "base_tree": request.series.base_tree,
+                "tree": request.series.tree_id,
+                "series": request.series.series_id,
+                "kernel": request.source.version,
+                "base_commit": request.source.base_commit,
+                "config": request.config.name,
+                "toolchain": request.toolchain.version,
+                "linker": request.toolchain.linker,
+                "module": module_digest(),
+                "recipe": RECIPE,
+            },
+        )
         partial.rename(folder)
         return Build(request.key, folder, release, seconds, False, tuple(warnings))
 
@@ -191,7 +216,11 @@ class _Make:
     """The make runs of one build in one lane, inside the sandbox."""
 
     def __init__(
-        self, request: BuildRequest, lane: Lane, root: Path, jobs: int,
+        self,
+        request: BuildRequest,
+        lane: Lane,
+        root: Path,
+        jobs: int,
         on_object: Callable[[int, int], None],
     ) -> None:
         self.request = request
@@ -243,14 +272,22 @@ class _Make:
         shutil.copytree(MODULE, folder)
         done = self._make("M=/kvet/module", "modules", log=log)
         if done.returncode:
-            first = next((x for x in self.tail if ERROR.match(x)), self.tail[-1] if self.tail else "")
+            first = next(
+                (x for x in self.tail if ERROR.match(x)), self.tail[-1] if self.tail else ""
+            )
             raise InfraError(f"the workload module does not build against this kernel: {first}")
 
     def _make(self, *targets: str, log: Path | None = None) -> proc.Completed:
         argv = (
-            "make", "-C", "/kvet/src", "O=/kvet/out", "ARCH=arm64",
-            *self.request.toolchain.make_args, f"LOCALVERSION=-kvet-{self.request.key}",
-            f"-j{self.jobs}", *targets,
+            "make",
+            "-C",
+            "/kvet/src",
+            "O=/kvet/out",
+            "ARCH=arm64",
+            *self.request.toolchain.make_args,
+            f"LOCALVERSION=-kvet-{self.request.key}",
+            f"-j{self.jobs}",
+            *targets,
         )
         module = self.lane.folder / "module"
         module.mkdir(exist_ok=True)
@@ -268,9 +305,13 @@ class _Make:
     def _env(self) -> Mapping[str, str]:
         """Environment of make: nothing of the user's, and nothing that changes with time."""
         env = {
-            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LC_ALL": "C.UTF-8",
-            "CCACHE_DIR": "/kvet/ccache", "CCACHE_MAXSIZE": "5G",
-            "KBUILD_BUILD_TIMESTAMP": "2025-01-01", "KBUILD_BUILD_USER": "kvet",
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": "/tmp",
+            "LC_ALL": "C.UTF-8",
+            "CCACHE_DIR": "/kvet/ccache",
+            "CCACHE_MAXSIZE": "5G",
+            "KBUILD_BUILD_TIMESTAMP": "2025-01-01",
+            "KBUILD_BUILD_USER": "kvet",
             "KBUILD_BUILD_HOST": "kvet",
         }
         return env | ({"CCACHE_READONLY": "1"} if self.request.foreign else {})
@@ -320,6 +361,11 @@ class _Make:
 def _build_finding(title: str, line: int, lines: Sequence[str]) -> Finding:
     excerpt = tuple(x.replace("/kvet/src/", "") for x in lines[line - 1 : line + 6])
     return Finding(
-        kind="build", title=f"build: {title}", first_line=line, last_line=line, family="build",
-        origin="build", excerpt=excerpt,
+        kind="build",
+        title=f"build: {title}",
+        first_line=line,
+        last_line=line,
+        family="build",
+        origin="build",
+        excerpt=excerpt,
     )

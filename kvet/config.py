@@ -111,9 +111,7 @@ def load_variant(path: Path) -> Variant:
     """Read `patches/NAME/variant.yaml` and list its patches, per kernel where it has folders."""
     spec = read_yaml(path, schemas.VARIANT)
     folder = path.parent
-    by_kernel = {
-        sub.name: patch_files(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()
-    }
+    by_kernel = {sub.name: patch_files(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()}
     return Variant(
         name=folder.name,
         title=spec["title"],

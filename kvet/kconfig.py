@@ -46,7 +46,8 @@ def read_fragment(path: Path) -> tuple[Option, ...]:
         elif line and not line.startswith("#"):
             raise UserError(
                 f"{line!r} is no kconfig line (CONFIG_X=y or '# CONFIG_X is not set')",
-                path=path, where=f"line {number}",
+                path=path,
+                where=f"line {number}",
             )
     return tuple(options)
 
@@ -134,15 +135,20 @@ def kconfig_files(source: Path) -> Iterator[Path]:
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each `config NAME` with its lines and the `if` conditions round it."""
-    name, block, conditions = "", [], list[str]()
+    name = ""
+    block: list[str] = []
+    conditions: list[str] = []
     for line in text.replace("\\\n", " ").splitlines():
         word = line.split(maxsplit=1)
         if found := SYMBOL.match(line):
             if name:
                 yield name, block
             name, block = found.group(1), [f"depends on {c}" for c in conditions]
-        elif word and not line[:1].isspace() and word[0] in ("if", "endif", "menu", "endmenu",
-                                                             "choice", "endchoice", "source"):
+        elif (
+            word
+            and not line[:1].isspace()
+            and word[0] in ("if", "endif", "menu", "endmenu", "choice", "endchoice", "source")
+        ):
             if name:
                 yield name, block
             name, block = "", []

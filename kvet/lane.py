@@ -25,7 +25,9 @@ from kvet.git import Repo
 from kvet.store import read_json, write_json
 
 SOURCE = "/kvet/src"
-DEPENDENCY = re.compile(rb"(?:^|\s)(?:/kvet/src/|\.\./src/)?([\w][\w./+-]*\.(?:h|c|S|lds|dts\w*))\b")
+DEPENDENCY = re.compile(
+    rb"(?:^|\s)(?:/kvet/src/|\.\./src/)?([\w][\w./+-]*\.(?:h|c|S|lds|dts\w*))\b"
+)
 # a lane is forked when the cheapest one would recompile more than this share of its objects
 FORK_SHARE = 0.3
 MAX_LANES = 3

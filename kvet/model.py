@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Status(StrEnum):
@@ -97,12 +94,12 @@ class Variant:
     title: str
     role: Role
     patches: tuple[Path, ...] = ()
-    by_kernel: Mapping[str, tuple[Path, ...]] = EMPTY
+    by_kernel: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     expected: str = ""
     why: str = ""
     links: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-    floor: Mapping[str, int] = EMPTY
+    floor: Mapping[str, int] = field(default_factory=dict)
     floor_reason: str = ""
     amplified_only: bool = False
     foreign: bool = False
@@ -153,8 +150,8 @@ class Workload:
     name: str
     seconds: float
     title: str = ""
-    params: Mapping[str, str | int] = EMPTY
-    floor: Mapping[str, int] = EMPTY
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    floor: Mapping[str, int] = field(default_factory=dict)
     floor_reason: str = ""
     slowdown: float = 1.0
 
@@ -297,10 +294,10 @@ class GuestReport:
     """What the guest said on its report port, parsed; `complete` when it reached its end."""
 
     complete: bool = False
-    tests: Mapping[str, bool | None] = EMPTY
-    exposure: Mapping[str, int] = EMPTY
-    metrics: Mapping[str, Metric] = EMPTY
-    state: Mapping[str, str] = EMPTY
+    tests: Mapping[str, bool | None] = field(default_factory=dict)
+    exposure: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 
@@ -317,9 +314,9 @@ class Attempt:
     seed: int = 0
     console: str = ""
     findings: tuple[Finding, ...] = ()
-    exposure: Mapping[str, int] = EMPTY
+    exposure: Mapping[str, int] = field(default_factory=dict)
     exposed: bool = False
-    metrics: Mapping[str, Metric] = EMPTY
-    state: Mapping[str, str] = EMPTY
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
     detail: str = "the attempt did not run to its end"
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -63,9 +63,12 @@ def run(
     started = time.monotonic()
     merged = log is not None or on_line is not None
     child = start(
-        argv, cwd=cwd, env=env,
+        argv,
+        cwd=cwd,
+        env=env,
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
     )
     watchdog = threading.Timer(timeout_s, kill_group, (child.pid,))
     watchdog.start()
@@ -100,9 +103,15 @@ def start(
     _debug(argv)
     try:
         return subprocess.Popen(
-            list(argv), cwd=cwd, env=dict(env) if env is not None else None,
-            stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
-            process_group=0, preexec_fn=die_with_parent,  # noqa: PLW1509
+            list(argv),
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            process_group=0,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():

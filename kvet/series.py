@@ -64,9 +64,7 @@ def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> Applied
         for path in patches:
             patch = _read_patch(path, Path(scratch))
             tree = _apply(repo, index, path, patch.diff)
-            applied.append(
-                AppliedPatch(path, patch.subject, patch.message_id, patch.sha256, tree)
-            )
+            applied.append(AppliedPatch(path, patch.subject, patch.message_id, patch.sha256, tree))
     digest = hashlib.sha256("".join(f"{p.sha256}\n" for p in applied).encode())
     return AppliedSeries(
         base_tree=base_tree,
@@ -111,13 +109,15 @@ def _refuse(path: Path, raw: bytes, diff: bytes) -> None:
         raise UserError("holds no patch: no diff was found in it", path=path)
     if b"GIT binary patch" in diff or b"\nBinary files " in diff:
         raise UserError(
-            "holds a binary patch, which a kernel series must not", path=path,
+            "holds a binary patch, which a kernel series must not",
+            path=path,
             where=_line_of(raw, rb"^(GIT binary patch|Binary files )"),
         )
     lines = [x for x in diff.split(b"\n") if x[:1] in (b"+", b"-", b" ", b"@")]
     if lines and sum(x.endswith(b"\r") for x in lines) * 2 > len(lines):
         raise UserError(
-            "has CRLF line ends, which no kernel file has", path=path,
+            "has CRLF line ends, which no kernel file has",
+            path=path,
             hint=f"strip them: sed -i 's/\\r$//' {path}",
         )
     for line in diff.decode(errors="replace").splitlines():
@@ -125,7 +125,8 @@ def _refuse(path: Path, raw: bytes, diff: bytes) -> None:
             name = line.split(" ", 2 if line[0] in "rc" else 1)[-1].split("\t")[0]
             if name != "/dev/null" and _escapes(name):
                 raise UserError(
-                    f"names {name}, a path outside the source tree", path=path,
+                    f"names {name}, a path outside the source tree",
+                    path=path,
                     where=_line_of(raw, re.escape(line[:40]).encode()),
                 )
 
@@ -142,7 +143,10 @@ def _escapes(name: str) -> bool:
 
 def _line_of(raw: bytes, pattern: bytes) -> str:
     found = re.search(pattern, raw, re.MULTILINE)
-    return f"line {raw.count(b'\n', 0, found.start()) + 1}" if found else ""
+    if found is None:
+        return ""
+    line = raw.count(b"\n", 0, found.start()) + 1
+    return f"line {line}"
 
 
 def _apply(repo: Repo, index: Path, path: Path, diff: bytes) -> str:
@@ -163,19 +167,23 @@ def _why_not(repo: Repo, index: Path, path: Path, diff: bytes) -> UserError:
     stderr = check.stderr.decode(errors="replace").strip()
     failed = PATCH_FAILED.search(stderr)
     if failed is None:
-        reason = stderr.splitlines()[0].removeprefix("error: ") if stderr else "3-way merge conflict"
+        reason = (
+            stderr.splitlines()[0].removeprefix("error: ") if stderr else "3-way merge conflict"
+        )
         return UserError(f"does not apply: {reason}", path=path)
     file, line = failed.group(1), int(failed.group(2))
     number, hunk = find_hunk(diff.decode(errors="replace"), file, line)
     return UserError(
-        f"does not apply: {file}, hunk {number} at line {line} is rejected:\n{hunk}", path=path,
+        f"does not apply: {file}, hunk {number} at line {line} is rejected:\n{hunk}",
+        path=path,
         hint="the source tree is untouched; rebase the series or choose its base with --kernel",
     )
 
 
 def find_hunk(diff: str, file: str, line: int, *, most: int = 25) -> tuple[int, str]:
     """Number (from 1) and text (at most `most` lines) of the hunk of `file` at old `line`."""
-    inside, number, taken = False, 0, []
+    inside, number = False, 0
+    taken: list[str] = []
     for text in diff.splitlines():
         if named := NEW_FILE.match(text):
             if taken:

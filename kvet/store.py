@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Layout of `results/` and how records get there: written whole or not at all.
 
-    results/<run>/run.json                        plan and provenance, before the first build
-    results/<run>/<cell>/build.json               what was built, from what
-    results/<run>/<cell>/attempt-<n>/             console.log, report.ktap, attempt.json
-    results/<run>/results.json                    everything; enough for every report
+results/<run>/run.json                        plan and provenance, before the first build
+results/<run>/<cell>/build.json               what was built, from what
+results/<run>/<cell>/attempt-<n>/             console.log, report.ktap, attempt.json
+results/<run>/results.json                    everything; enough for every report
 """
 
 from __future__ import annotations

@@ -162,8 +162,14 @@ def conclude(
     k, n = len(blamed), len(counted)
     conclusion, reason = _settle(role, attempts, k, n, wanted, uncaught)
     return Verdict(
-        conclusion, k, n, upper_bound(n) if n and not k else None,
-        wilson(k, n) if n else None, reason if not new else new[0], new, old,
+        conclusion,
+        k,
+        n,
+        upper_bound(n) if n and not k else None,
+        wilson(k, n) if n else None,
+        reason if not new else new[0],
+        new,
+        old,
     )
 
 
@@ -201,7 +207,8 @@ def titles(attempts: Iterable[Attempt]) -> set[str]:
 def new_findings(attempt: Attempt, known: set[str]) -> tuple[Finding, ...]:
     """The findings that blame the variant: new against the baseline, or told by our oracles."""
     return tuple(
-        f for f in attempt.findings
+        f
+        for f in attempt.findings
         if not f.suppressed
         and not LOCKDEP_VOID.search(f.title)
         and (f.title not in known or f.origin in OUR_ORIGINS)
@@ -214,7 +221,7 @@ def _ordered(items: Iterable[str]) -> tuple[str, ...]:
 
 def upper_bound(n: int) -> float:
     """95 % upper bound on the failure rate after n attempts without failure: 1 - 0.05^(1/n)."""
-    return 1 - 0.05 ** (1 / n)
+    return float(1 - 0.05 ** (1 / n))
 
 
 def wilson(k: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:

@@ -33,6 +33,7 @@ def read_yaml(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"not valid YAML: {problem}", path=path, where=where) from error
     if not isinstance(loaded, dict):
         raise UserError("must be a mapping of keys to values", path=path, where="line 1")
+    assert node is not None  # a mapping was loaded from it
     _check(loaded, node, schema, path)
     return loaded
 
@@ -46,7 +47,7 @@ def _check(loaded: object, node: yaml.Node, schema: Mapping[str, Any], path: Pat
         unknown = _unknown_key(error)
         if unknown is not None:
             keys.append(unknown)
-            message = f"unknown key{_suggest(unknown, error.schema.get('properties', {}))}"
+            message = f"unknown key{_suggest(unknown, _known(error))}"
         key_path = ".".join(str(k) for k in keys) or "(top level)"
         where = f"line {_line_of(node, keys)}, key {key_path}"
         raise UserError(message, path=path, where=where)
@@ -55,8 +56,13 @@ def _check(loaded: object, node: yaml.Node, schema: Mapping[str, Any], path: Pat
 def _unknown_key(error: jsonschema.ValidationError) -> str | None:
     if error.validator != "additionalProperties" or not isinstance(error.instance, dict):
         return None
-    known = error.schema.get("properties", {})
+    known = _known(error)
     return next((str(key) for key in error.instance if key not in known), None)
+
+
+def _known(error: jsonschema.ValidationError) -> tuple[str, ...]:
+    schema = error.schema
+    return tuple(schema.get("properties", ())) if isinstance(schema, Mapping) else ()
 
 
 def _suggest(key: str, known: Iterable[str]) -> str:
