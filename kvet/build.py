@@ -122,7 +122,7 @@ class Builder:
             return found
         require_sandbox()
         need_free(self.root, 3000)
-        group = self.root / "lanes" / self._group(request)
+        group = self.lanes(request)
         with locked(group.with_suffix(".lock")):
             return self.find(request.key) or self._build(request, group)
 
@@ -130,9 +130,10 @@ class Builder:
         """The object store that series on `source` are applied in."""
         return Repo(source.path, self.root / "objects" / source.tree_id[:16])
 
-    def _group(self, request: BuildRequest) -> str:
+    def lanes(self, request: BuildRequest) -> Path:
+        """The folder of the lanes that can build `request`."""
         options = hashlib.sha256("\n".join(sorted(map(str, request.options()))).encode())
-        return "-".join(
+        name = "-".join(
             (
                 request.source.version,
                 request.source.tree_id[:8],
@@ -142,6 +143,7 @@ class Builder:
                 request.toolchain.id,
             )
         )
+        return self.root / "lanes" / name
 
     def _build(self, request: BuildRequest, group: Path) -> Build | BuildFailure:
         started = time.monotonic()

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from kvet.errors import InfraError, MissingTool
 LOGGER = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_children: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -102,7 +104,7 @@ def start(
     """Start `argv` in a process group of its own that dies with the harness."""
     _debug(argv)
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=dict(env) if env is not None else None,
@@ -119,6 +121,15 @@ def start(
         raise MissingTool(argv[0], hint="harness.py doctor --install") from error
     except OSError as error:
         raise InfraError(f"cannot start {argv[0]}: {error.strerror}") from error
+    _children.add(child)
+    return child
+
+
+def kill_all() -> None:
+    """Kill every process group that is still running; used when the user interrupts."""
+    for child in list(_children):
+        if child.poll() is None:
+            kill_group(child.pid)
 
 
 def _debug(argv: Sequence[str]) -> None:

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Many cells: sources, series, builds and attempts, in the order that wastes least.
+
+Attempts go to a `concurrent.futures.Executor`: local threads, or the executor
+of a dask.distributed scheduler. Every attempt is on disk when it ends, so an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from kvet import proc, rootfs, source
+from kvet.build import Builder, BuildFailure, BuildRequest
+from kvet.errors import InfraError, KvetError, UserError
+from kvet.events import Event, Events
+from kvet.lane import cheapest_first, open_lanes
+from kvet.machine import find_qemu, resolve_accel
+from kvet.model import Attempt, Build, Cell, Role, SourceTree, Status
+from kvet.pipeline import AttemptRequest, run_attempt, seed_for
+from kvet.records import attempt_from
+from kvet.results import CellRun, host_record, needs_more, results_record
+from kvet.sandbox import require_sandbox
+from kvet.series import AppliedSeries, apply_series
+from kvet.store import read_json, write_json
+from kvet.toolchain import find_toolchain
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run: `fixed` attempts for each cell, or from `attempts` up to `most`."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    out: Path
+    attempts: int = 3
+    most: int = 3
+    fixed: bool = True
+    jobs: int = 0
+    toolchain: str = "gcc"
+    seed: int = 1
+    executor: str = ""
+    command: tuple[str, ...] = ()
+    reuse: dict[str, list[Attempt]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.out.name
+
+
+class Runner:
+    """Carries out one plan; `record()` is what `results.json` holds at any time."""
+
+    def __init__(self, plan: Plan, *, cache: Path, events: Events) -> None:
+        self.plan = plan
+        self.cache = cache
+        self.events = events
+        self.toolchain = find_toolchain(plan.toolchain)
+        self.builder = Builder(cache, on_object=self._on_object)
+        self.runs = [CellRun(cell, plan.attempts) for cell in plan.cells]
+        self.trees: dict[str, SourceTree] = {}
+        self.layers: tuple[Path, ...] = ()
+        self._building = ""
+        self._host: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Run everything that is not done yet and return the record of the run.
+
+        Results so far are written whatever ends it, Ctrl-C included.
+        """
+        require_sandbox()
+        self._host = self._describe_host()
+        self.plan.out.mkdir(parents=True, exist_ok=True)
+        self._load_finished()
+        self._prepare()
+        try:
+            with self._executor() as executor:
+                for batch in self._batches():
+                    self._run_batch(batch, executor)
+        finally:
+            record = self.save()
+        return record
+
+    def save(self) -> dict[str, Any]:
+        """Write results.json from what is known now."""
+        record = self.record()
+        write_json(self.plan.out / "results.json", record)
+        return record
+
+    def record(self) -> dict[str, Any]:
+        """The run as one value."""
+        plan = {
+            "name": self.plan.name,
+            "attempts": self.plan.attempts,
+            "most": self.plan.most,
+            "fixed": self.plan.fixed,
+            "seed": self.plan.seed,
+            "toolchain": self.plan.toolchain,
+            "command": list(self.plan.command),
+        }
+        return results_record(self.plan.run_id, self.runs, host=self._host, plan=plan)
+
+    def _describe_host(self) -> dict[str, Any]:
+        machines = {c.machine.name: c.machine for c in self.plan.cells}.values()
+        qemus = {find_qemu(m.qemu).version for m in machines}
+        accels = {resolve_accel(m.accel) for m in machines}
+        return host_record(
+            {
+                "qemu": ", ".join(sorted(qemus)),
+                "accel": ", ".join(sorted(accels)),
+                "compiler": self.toolchain.version,
+                "linker": self.toolchain.linker,
+            }
+        )
+
+    def _prepare(self) -> None:
+        """Sources, initramfs and all series: a patch that does not apply fails before any build."""
+        for kernel in {r.cell.kernel.name: r.cell.kernel for r in self.runs}.values():
+            tree = source.open_source(kernel, self.cache, events=self.events)
+            self.trees[kernel.name] = tree
+            self._host.setdefault("kernels", {})[kernel.name] = {
+                "version": tree.version,
+                "origin": tree.origin,
+                "base_commit": tree.base_commit,
+                "tree": tree.tree_id,
+                "sha256": tree.sha256,
+            }
+        self.layers = rootfs.base_layers(self.cache, events=self.events)
+        applied: dict[tuple[str, str], AppliedSeries] = {}
+        for run in self.runs:
+            key = (run.cell.kernel.name, run.cell.variant.name)
+            if key not in applied:
+                applied[key] = self._apply(run.cell)
+            run.series = applied[key]
+
+    def _apply(self, cell: Cell) -> AppliedSeries:
+        tree = self.trees[cell.kernel.name]
+        repo = self.builder.repo(tree)
+        return apply_series(repo, tree.tree_id, cell.variant.patches_for(cell.kernel.name))
+
+    def _request(self, run: CellRun) -> BuildRequest:
+        assert run.series is not None
+        cell = run.cell
+        return BuildRequest(
+            source=self.trees[cell.kernel.name],
+            series=run.series,
+            config=cell.config,
+            page_kib=cell.machine.page_kib,
+            toolchain=self.toolchain,
+            foreign=cell.variant.foreign,
+        )
+
+    def _batches(self) -> Iterator[list[CellRun]]:
+        """Cells that share one build, cheapest flip of the build tree first."""
+
+        def lane_group(run: CellRun) -> tuple[str, str, int]:
+            return (run.cell.kernel.name, run.cell.config.name, run.cell.machine.page_kib)
+
+        for _, group in groupby(sorted(self.runs, key=lane_group), key=lane_group):
+            left = {}
+            for run in sorted(group, key=lambda r: r.role is not Role.BASELINE):
+                left.setdefault(self._request(run).key, []).append(run)
+            while left:
+                yield left.pop(self._next_build(left))
+
+    def _next_build(self, left: dict[str, list[CellRun]]) -> str:
+        """The key to build next: one that is in the cache, else the nearest to a lane's state."""
+        requests = {key: self._request(runs[0]) for key, runs in left.items()}
+        for key in requests:
+            if self.builder.find(key):
+                return key
+        first = next(iter(requests.values()))
+        lanes = open_lanes(self.builder.lanes(first))
+        by_tree = {r.series.tree_id: key for key, r in requests.items()}
+        return by_tree[cheapest_first(lanes, self.builder.repo(first.source), by_tree)[0]]
+
+    def _run_batch(self, batch: Sequence[CellRun], executor: Executor) -> None:
+        """Build once, then boot every cell of the batch until each is settled."""
+        build = self._build(batch)
+        if build is not None:
+            while round_ := [r for run in batch for r in self._requests(run, build)]:
+                self._boot(round_, executor)
+        self.save()
+
+    def _build(self, batch: Sequence[CellRun]) -> Build | None:
+        run = batch[0]
+        assert run.series is not None
+        name = f"{run.cell.kernel.name}+{run.cell.variant.name}+{run.cell.config.name}"
+        started = time.monotonic()
+        built: Build | BuildFailure | None = None
+        error = ""
+        with self.events.step("build", name) as step:
+            self._building = name
+            try:
+                built = self.builder.build(self._request(run))
+                step.say("cached" if isinstance(built, Build) and built.cached else "built")
+            except UserError:
+                raise
+            except KvetError as trouble:
+                error = trouble.message
+                step.say("error")
+        seconds = round(time.monotonic() - started, 2)
+        for each in batch:
+            each.build_seconds, each.error = seconds, error
+            if isinstance(built, BuildFailure):
+                each.build_finding, each.build_log = built.finding, str(built.log)
+            elif built is not None:
+                each.build = built
+        return built if isinstance(built, Build) else None
+
+    def _on_object(self, done: int, total: int) -> None:
+        self.events.emit(Event("progress", "build", self._building, done=done, total=total))
+
+    def _requests(self, run: CellRun, build: Build) -> list[AttemptRequest]:
+        """The attempts that `run` still needs."""
+        if run.reused:
+            return []
+        tree = self.trees[run.cell.kernel.name]
+        more = needs_more(run, most=self.plan.most, fixed=self.plan.fixed)
+        first = max((a.n for a in run.attempts), default=0) + 1
+        return [
+            AttemptRequest(
+                cell=run.cell,
+                build=build,
+                initrd=(*self.layers, rootfs.modules_layer(build)),
+                folder=self._folder(run.cell) / f"attempt-{n}",
+                n=n,
+                seed=seed_for(self.plan.seed, run.cell.id, n),
+                source=tree.path,
+                patches=run.cell.variant.patches_for(run.cell.kernel.name),
+                provenance={"build": build.key, "base_commit": tree.base_commit},
+            )
+            for n in range(first, first + more)
+        ]
+
+    def _boot(self, requests: Sequence[AttemptRequest], executor: Executor) -> None:
+        runs = {run.cell.id: run for run in self.runs}
+        futures: dict[Future[Attempt], AttemptRequest] = {}
+        for request in requests:
+            self.events.emit(Event("start", "boot", request.cell.id, f"attempt {request.n}"))
+            futures[executor.submit(run_attempt, request)] = request
+        try:
+            for future in as_completed(futures):
+                request = futures[future]
+                attempt = self._outcome(future, request)
+                runs[request.cell.id].attempts.append(attempt)
+                self._tell(request.cell.id, attempt)
+        except KeyboardInterrupt:
+            for future in futures:
+                future.cancel()
+            proc.kill_all()
+            raise
+
+    def _outcome(self, future: Future[Attempt], request: AttemptRequest) -> Attempt:
+        """The attempt, or an ERROR with its traceback saved: a bug of ours blames no kernel."""
+        try:
+            return future.result()
+        except Exception as error:  # a worker may raise anything; here alone it is caught
+            request.folder.mkdir(parents=True, exist_ok=True)
+            trace = request.folder / "traceback.txt"
+            trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            return Attempt(n=request.n, seed=request.seed, detail=f"harness: {error!r}; {trace}")
+
+    def _tell(self, cell_id: str, attempt: Attempt) -> None:
+        ending = attempt.ending.value if attempt.ending else "no boot"
+        title = attempt.findings[0].title if attempt.findings else attempt.detail
+        text = f"attempt {attempt.n}: {attempt.status.value} {ending}" + (
+            f": {title}" if title else ""
+        )
+        self.events.emit(Event("attempt", "boot", cell_id, text, seconds=attempt.seconds))
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.plan.out / cell.id
+
+    def _load_finished(self) -> None:
+        """Attempts of an earlier, interrupted go at this run; spoilt ones are run again."""
+        for run in self.runs:
+            if run.cell.id in self.plan.reuse:
+                run.attempts = list(self.plan.reuse[run.cell.id])
+                run.reused = "evidence"
+                continue
+            paths = sorted(self._folder(run.cell).glob("attempt-*/attempt.json"))
+            found = [attempt_from(read_json(p)) for p in paths]
+            run.attempts = [a for a in found if a.status in (Status.PASS, Status.FAIL)]
+            run.attempts.sort(key=lambda a: a.n)
+
+    @contextmanager
+    def _executor(self) -> Iterator[Executor]:
+        """Local threads, as many as the guests' vCPUs fit the host; or a dask scheduler."""
+        if self.plan.executor:
+            yield _dask_executor(self.plan.executor)
+            return
+        vcpus = max(cell.machine.vcpus for cell in self.plan.cells)
+        jobs = self.plan.jobs or max(1, (os.cpu_count() or 1) // vcpus)
+        with ThreadPoolExecutor(jobs, thread_name_prefix="boot") as executor:
+            yield executor
+
+
+def _dask_executor(url: str) -> Executor:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InfraError(
+            "--executor needs dask.distributed", hint=".venv/bin/pip install 'kvet[executor]'"
+        ) from error
+    executor: Executor = Client(url, timeout=30).get_executor()
+    return executor
