@@ -37,11 +37,30 @@ def plan_cells(
         if not v.kernels or k.name in v.kernels
     )
     cells = tuple(c for c in crossed if not any(matches(c, g) for g in matrix.exclude))
-    chosen = tuple(c for c in cells if not only or any(matches(c, g) for g in only))
+    chosen = _with_references(cells, [c for c in cells if _wanted(c, only)])
     if not chosen:
         filters = " ".join(only) or "(no --only)"
         raise UserError(f"no cell matches {filters}", path=matrix.path, hint=_examples(cells))
     return chosen
+
+
+def _wanted(cell: Cell, only: Sequence[str]) -> bool:
+    return not only or any(matches(cell, glob) for glob in only)
+
+
+def _with_references(cells: Sequence[Cell], chosen: Sequence[Cell]) -> tuple[Cell, ...]:
+    """`chosen` plus the baseline and control of their groups, without which nothing is judged."""
+    groups = {_group(c) for c in chosen}
+    return tuple(
+        c
+        for c in cells
+        if c in chosen
+        or (_group(c) in groups and c.variant.name in (c.workload.baseline, c.workload.control))
+    )
+
+
+def _group(cell: Cell) -> tuple[str, ...]:
+    return (cell.kernel.name, cell.config.name, cell.machine.name, cell.workload.name)
 
 
 def matches(cell: Cell, glob: str) -> bool:

@@ -145,6 +145,7 @@ class Workload:
 
     `floor` maps an exposure counter to the least count that proves that the
     race was run; one entry reached is enough (each design excludes differently).
+    `baseline` and `control` name the variants that let a single one be judged.
     """
 
     name: str
@@ -154,6 +155,8 @@ class Workload:
     floor: Mapping[str, int] = field(default_factory=dict)
     floor_reason: str = ""
     slowdown: float = 1.0
+    baseline: str = ""
+    control: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def run_attempt(request: AttemptRequest) -> Attempt:
     attempt = Attempt(
         n=request.n,
         seed=request.seed,
-        console=str(Path(request.folder.name) / "console.log"),
+        console=str(Path(*request.folder.parts[-2:]) / "console.log"),
         provenance=dict(request.provenance),
     )
     try:

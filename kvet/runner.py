@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kvet import proc, rootfs, source
+from kvet import evidence, proc, rootfs, source
 from kvet.build import Builder, BuildFailure, BuildRequest
 from kvet.errors import InfraError, KvetError, UserError
 from kvet.events import Event, Events
@@ -50,7 +50,7 @@ class Plan:
     seed: int = 1
     executor: str = ""
     command: tuple[str, ...] = ()
-    reuse: dict[str, list[Attempt]] = field(default_factory=dict)
+    references: frozenset[str] = frozenset()
 
     @property
     def run_id(self) -> str:
@@ -141,6 +141,19 @@ class Runner:
             if key not in applied:
                 applied[key] = self._apply(run.cell)
             run.series = applied[key]
+            self._reuse(run)
+
+    def _reuse(self, run: CellRun) -> None:
+        """Take the attempts of a reference cell from the last run that made them."""
+        if run.cell.id in self.plan.references:
+            found = evidence.load(self.cache, self._evidence_key(run))
+            if found is not None:
+                run.attempts, run.reused = found
+                run.wanted = len(run.attempts)
+
+    def _evidence_key(self, run: CellRun) -> str:
+        qemu = find_qemu(run.cell.machine.qemu).version
+        return evidence.key(run.cell, self._request(run).key, self.layers, qemu)
 
     def _apply(self, cell: Cell) -> AppliedSeries:
         tree = self.trees[cell.kernel.name]
@@ -189,6 +202,9 @@ class Runner:
         if build is not None:
             while round_ := [r for run in batch for r in self._requests(run, build)]:
                 self._boot(round_, executor)
+        for run in batch:
+            if run.role is not Role.CANDIDATE and not run.reused:
+                evidence.save(self.cache, self._evidence_key(run), self.plan.run_id, run.attempts)
         self.save()
 
     def _build(self, batch: Sequence[CellRun]) -> Build | None:
@@ -284,10 +300,6 @@ class Runner:
     def _load_finished(self) -> None:
         """Attempts of an earlier, interrupted go at this run; spoilt ones are run again."""
         for run in self.runs:
-            if run.cell.id in self.plan.reuse:
-                run.attempts = list(self.plan.reuse[run.cell.id])
-                run.reused = "evidence"
-                continue
             paths = sorted(self._folder(run.cell).glob("attempt-*/attempt.json"))
             found = [attempt_from(read_json(p)) for p in paths]
             run.attempts = [a for a in found if a.status in (Status.PASS, Status.FAIL)]

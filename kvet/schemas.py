@@ -70,6 +70,8 @@ WORKLOAD = _mapping(
     floor=COUNTS,
     floor_reason=TEXT,
     slowdown={"type": "number", "minimum": 1},
+    baseline=NAME,
+    control=NAME,
 )
 
 VARIANT = _mapping(

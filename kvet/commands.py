@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the subcommands that need a kernel do: plan, run, repeat, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from kvet.cache import cache_root
+from kvet.config import PROJECT, Library, Matrix, load_matrix
+from kvet.errors import UserError
+from kvet.events import Events, JsonLines
+from kvet.matrix import plan_cells
+from kvet.model import Cell, Role, Variant
+from kvet.report import FORMATS, text_report
+from kvet.runner import Plan, Runner
+from kvet.series import series_variant
+from kvet.store import read_json, write_json, write_text
+from kvet.ui import make_console, make_ui
+
+DEFAULT_ATTEMPTS = 3
+
+
+def list_command(kind: str) -> int:
+    """Print the names of one kind with their titles."""
+    items: dict[str, Any] = getattr(Library(), kind)()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(kind[:-1], no_wrap=True)
+    table.add_column("title")
+    for name, item in items.items():
+        role = f"[{item.role.value}] " if isinstance(item, Variant) else ""
+        title = getattr(item, "title", "") or getattr(item, "spec", {}).get("title", "")
+        table.add_row(name, f"\\{role}{title}" if role else title)
+    make_console().print(table)
+    return 0
+
+
+def run_matrix_command(options: argparse.Namespace) -> int:
+    """Run a matrix file, or go on with an interrupted run."""
+    results = options.out or PROJECT / "results"
+    if options.resume:
+        return _resume(options, results)
+    matrix = load_matrix(options.matrix or PROJECT / "configs" / "matrix.yaml")
+    cells = plan_cells(matrix, Library(), only=options.only)
+    plan = _plan(options, matrix, cells, results / _run_id(matrix.name))
+    if options.dry_run:
+        return _show_plan(plan)
+    _record_plan(plan, matrix=matrix.path, only=options.only)
+    return _carry_out(plan, options)
+
+
+def _plan(options: argparse.Namespace, matrix: Matrix, cells: Sequence[Cell], out: Path) -> Plan:
+    attempts = options.attempts or matrix.attempts or DEFAULT_ATTEMPTS
+    fixed = options.attempts is not None or matrix.max_attempts <= attempts
+    return Plan(
+        name=matrix.name,
+        cells=tuple(cells),
+        out=out,
+        attempts=attempts,
+        most=max(attempts, 0 if fixed else matrix.max_attempts),
+        fixed=fixed,
+        jobs=options.jobs or 0,
+        toolchain=options.toolchain or matrix.toolchain,
+        seed=options.seed if options.seed is not None else 1,
+        executor=getattr(options, "executor", ""),
+        command=tuple(sys.argv[1:]),
+    )
+
+
+def _record_plan(plan: Plan, **source: object) -> None:
+    """Write what was planned, and the patches as they are now, before anything runs."""
+    write_json(
+        plan.out / "run.json",
+        {
+            "run": plan.run_id,
+            "name": plan.name,
+            "attempts": plan.attempts,
+            "most": plan.most,
+            "fixed": plan.fixed,
+            "toolchain": plan.toolchain,
+            "seed": plan.seed,
+            "command": plan.command,
+            "cells": [c.id for c in plan.cells],
+            **source,
+        },
+    )
+    for cell in plan.cells:
+        keep = plan.out / "patches" / cell.kernel.name / cell.variant.name
+        keep.mkdir(parents=True, exist_ok=True)
+        for number, patch in enumerate(cell.variant.patches_for(cell.kernel.name), start=1):
+            name = patch.name if patch.suffix == ".patch" else f"{number:04d}.patch"
+            (keep / name).write_bytes(patch.read_bytes())
+
+
+def _carry_out(plan: Plan, options: argparse.Namespace) -> int:
+    """Run `plan` with progress, print its report, return its exit code."""
+    ui = make_ui(quiet=options.quiet, plain=options.plain)
+    events = Events(ui, JsonLines(plan.out / "events.jsonl"))
+    runner = Runner(plan, cache=cache_root(), events=events)
+    try:
+        with ui:
+            record = runner.run()
+    except KeyboardInterrupt:
+        print(f"\ngo on with: harness.py run-matrix --resume {plan.run_id}", file=sys.stderr)
+        raise
+    _point_latest(plan.out)
+    _print_report(record)
+    return int(record["exit_code"])
+
+
+def _print_report(record: dict[str, Any]) -> None:
+    console = make_console()
+    color = console.is_terminal and not console.no_color
+    width = max(100, console.width) if console.is_terminal else 100
+    sys.stdout.write(text_report(record, color=color, width=min(width, 140)))
+    sys.stdout.flush()
+
+
+def _point_latest(out: Path) -> None:
+    latest = out.parent / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(out.name)
+
+
+def _show_plan(plan: Plan) -> int:
+    """The cells of a plan and their patches, nothing run."""
+    for cell in plan.cells:
+        patches = cell.variant.patches_for(cell.kernel.name)
+        print(f"{cell.id}  [{cell.variant.role.value}]  attempts {plan.attempts}")
+        for patch in patches:
+            print(f"    {patch}")
+    return 0
+
+
+def _resume(options: argparse.Namespace, results: Path) -> int:
+    out = find_run(options.resume, results)
+    saved = read_json(out / "run.json")
+    library = Library()
+    cells = [cell_from_id(library, cell_id, out) for cell_id in saved["cells"]]
+    plan = Plan(
+        name=saved["name"],
+        cells=tuple(cells),
+        out=out,
+        attempts=saved["attempts"],
+        most=saved["most"],
+        fixed=saved["fixed"],
+        toolchain=saved["toolchain"],
+        seed=saved["seed"],
+        jobs=options.jobs or 0,
+        command=tuple(saved["command"]),
+        executor=options.executor,
+    )
+    return _carry_out(plan, options)
+
+
+def cell_from_id(library: Library, cell_id: str, run: Path) -> Cell:
+    """The cell called `cell_id`; its variant is made of the patches kept in the run folder."""
+    parts = cell_id.split("+")
+    if len(parts) != 5:
+        raise UserError(f"{cell_id!r} is no cell id (KERNEL+VARIANT+CONFIG+MACHINE+WORKLOAD)")
+    kernel, variant, config, machine, workload = parts
+    kept = tuple(sorted((run / "patches" / kernel / variant).glob("*")))
+    known = library.variants().get(variant)
+    plan = read_json(run / "run.json")
+    made = known or Variant(name=variant, title=plan.get("series", variant), role=Role.CANDIDATE)
+    made = replace(made, patches=kept, by_kernel={}, foreign=known is None)
+    matrix = Matrix(
+        name="one",
+        title="one cell",
+        kernels=(kernel,),
+        variants=(variant,),
+        configs=(config,),
+        machines=(machine,),
+        workloads=(workload,),
+        attempts=1,
+        max_attempts=1,
+        toolchain="gcc",
+        exclude=(),
+    )
+    return plan_cells(matrix, library, extra=(made,))[0]
+
+
+def find_run(name: str, results: Path) -> Path:
+    """The folder of the run called `name` (a name below `results`, `latest`, or a path)."""
+    for path in (results / name, Path(name)):
+        if (path / "run.json").exists():
+            return path.resolve()
+    have = sorted(p.parent.name for p in results.glob("*/run.json"))[-5:]
+    raise UserError(
+        f"no run is called {name!r} in {results}",
+        hint=f"there are: {', '.join(have)}" if have else "harness.py run-matrix makes one",
+    )
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Judge one variant or series, with the baseline and control that its workload names."""
+    results = options.out or PROJECT / "results"
+    library = Library()
+    name = options.variant or "series"
+    out = results / _run_id(name)
+    extra: tuple[Variant, ...] = ()
+    if options.series:
+        variant = series_variant(options.series, out / "series")
+        name, extra = variant.name, (variant,)
+    cells = _with_references(options, library, name, extra)
+    matrix = _matrix_of(options, [c.variant.name for c in cells])
+    plan = _plan(options, matrix, cells, out)
+    plan = replace(plan, references=frozenset(c.id for c in cells if c.variant.name != name))
+    if options.dry_run:
+        return _show_plan(plan)
+    _record_plan(plan, series=options.series or "", kernel=options.kernel)
+    if options.boot_shell or options.gdb:
+        from kvet.reproduce import shell_in
+
+        only = replace(plan, cells=tuple(c for c in cells if c.variant.name == name))
+        return shell_in(only, options)
+    return _carry_out(plan, options)
+
+
+def _matrix_of(options: argparse.Namespace, variants: Sequence[str]) -> Matrix:
+    return Matrix(
+        name="run",
+        title="one variant",
+        kernels=(options.kernel,),
+        variants=tuple(variants),
+        configs=(options.config,),
+        machines=(options.machine,),
+        workloads=(options.workload,),
+        attempts=DEFAULT_ATTEMPTS,
+        max_attempts=DEFAULT_ATTEMPTS,
+        toolchain="gcc",
+        exclude=(),
+    )
+
+
+def _with_references(
+    options: argparse.Namespace, library: Library, name: str, extra: tuple[Variant, ...]
+) -> tuple[Cell, ...]:
+    """The cell asked for, after the baseline and the control that let it be judged."""
+    asked = plan_cells(_matrix_of(options, [name]), library, extra=extra)
+    workload = asked[0].workload
+    wanted = [v for v in (workload.baseline, workload.control) if v and v != name]
+    return plan_cells(_matrix_of(options, [*wanted, name]), library, extra=extra)
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Draw one report of a run from its results.json."""
+    if options.format not in FORMATS:
+        raise UserError(f"--format {options.format}: there are: {', '.join(FORMATS)}")
+    run = find_run(options.run, options.out or PROJECT / "results")
+    record = read_json(run / "results.json")
+    if options.output is None and options.format == "text":
+        _print_report(record)
+        return 0
+    text = FORMATS[options.format](record)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(options.output, text)
+    return 0
+
+
+def reproduce_command(options: argparse.Namespace) -> int:
+    """Repeat one recorded attempt, or look around in its guest."""
+    from kvet.reproduce import repeat_attempt
+
+    return repeat_attempt(options, options.out or PROJECT / "results")
+
+
+def _run_id(name: str) -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`harness.py scan-log`: prints the findings of console logs, as text or one JSON line a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from kvet.detectors import scan_file
+from kvet.errors import UserError
+from kvet.model import Finding
+
+
+def scan_log_main(
+    files: Sequence[Path],
+    json_output: bool,
+    vmlinux: Path | None = None,
+    out: TextIO | None = None,
+) -> int:
+    """Scan `files` and print what they hold; 0 when no splat was found, else 1.
+
+    With `json_output` the exit code is 0: the reader looks at the lines.
+    Raises UserError for a file that cannot be read.
+    """
+    out = out or sys.stdout
+    any_found = False
+    for path in files:
+        try:
+            findings = scan_file(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"cannot be read: {reason}", path=Path(path)) from error
+        any_found = any_found or bool(findings)
+        if json_output:
+            record = {"file": str(path), "findings": [as_json(f) for f in findings]}
+            out.write(json.dumps(record) + "\n")
+        else:
+            _print_text(Path(path), findings, out)
+    return int(any_found and not json_output)
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """The public form of a finding in `scan-log --json`."""
+    return {
+        "kind": finding.kind,
+        "title": finding.title,
+        "first_line": finding.first_line,
+        "last_line": finding.last_line,
+        "func": finding.func,
+        "alt_titles": list(finding.alt_titles),
+        "family": finding.family,
+        "corrupted": finding.corrupted,
+        "suppressed": finding.suppressed,
+    }
+
+
+def _print_text(path: Path, findings: Sequence[Finding], out: TextIO) -> None:
+    out.write(f"{path}: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}\n")
+    for finding in findings:
+        marks = [m for m in ("corrupted", "suppressed") if getattr(finding, m)]
+        note = f"  ({', '.join(marks)})" if marks else ""
+        out.write(f"  line {finding.first_line}: {finding.title} [{finding.kind}]{note}\n")
+        for frame in finding.frames[:8] if finding.frames and finding.frames[0].location else ():
+            out.write(f"      {frame.func} {frame.location}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m kvet.scanlog FILE... [--json] [--vmlinux F]`."""
+    parser = argparse.ArgumentParser(prog="scan-log", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", dest="json_output")
+    parser.add_argument("--vmlinux", type=Path)
+    args = parser.parse_args(argv)
+    return scan_log_main(args.files, args.json_output, args.vmlinux)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
