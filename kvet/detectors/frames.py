@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one line of a splat is: a frame of a call trace, the start of one, or text."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from kvet.detectors.table import expand
+
+FUNC = expand("{FUNC}")
+_PC = r"(?:\[<?(?:0x)?[0-9a-f]+>?\] *)"
+_NAME = r"[A-Za-z_$][\w$]*"
+_SYMBOL = (
+    rf"(?P<at>{_NAME})(?P<suffix>\.[\w.$]+)?"
+    r"(?:\+0x(?P<off>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)| \((?P<where>[\w./-]+\.[chSrs]+:\d+))"
+    r"(?: +\[(?P<module>[\w-]+)[^\]]*\])?"
+)
+FRAME = re.compile(
+    rf"^ *(?:<\w+> *)?{_PC}{{0,2}} *"
+    rf"(?:\((?P<callee>{_NAME})[\w.$]*\) from {_PC}?\(|(?P<bare>{_NAME})[\w.$]* from )?{_SYMBOL}"
+)
+"""A frame; arm32 also names the callee.  Already decoded ones have file:line for the offset."""
+
+SYMBOL = re.compile(_SYMBOL)
+_STACK_START = re.compile(
+    r"Call [Tt]race|(?:Allocated|Freed)(?: by task \d+)?:|[^k] backtrace(?: \(crc \w*\))?:"
+    r"|Backtrace:|Uninit was (?:stored to memory|created) at|Local variable .* created at:"
+    r"|badaddr: [0-9a-f]{16} cause: "
+)
+
+
+def is_stack_start(text: str) -> bool:
+    """Whether a call trace follows this line."""
+    return (":" in text[-3:] or "cause: " in text) and _STACK_START.search(text) is not None
+
+
+def frame_in(text: str) -> re.Match[str] | None:
+    """The frame on this line, if it is one."""
+    if "+0x" in text or "(" in text:
+        return FRAME.match(text)
+    return None
+
+
+class Place(NamedTuple):
+    """A kind of line that a way looks for: a literal it must hold, and its form."""
+
+    literal: str
+    regex: re.Pattern[str]
+
+
+PLACES = {
+    name: Place(literal, re.compile(form))
+    for name, literal, form in (
+        ("call", "race:", r".*(?:Call [Tt]race:|Backtrace:)"),
+        (
+            "pc",
+            "",
+            rf" *(?:[RE]?IP|NIP|e?pc|PC is at) ?:? ?(?:\d+:)?(?:{_PC}+ *)?"
+            rf"(?:{FUNC}|0x[0-9a-f]+| *\(null\)|\[< *\(null\)>\])",
+        ),
+        ("lock", "at: ", rf".*\bat: (?:{_PC} *)?{FUNC}"),
+        ("bracketed", "] ", rf".*?{_PC} *{FUNC}"),
+        ("became", "which became", r".*which became .* at:"),
+        ("timer", "apic_timer_interrupt", ""),
+        ("interrupted", "", r".*(?:apic_timer_interrupt|Exception stack|el1h_64_irq)"),
+        ("backtrace", "backtrace", r".*backtrace(?: \(crc \w*\))?:"),
+        ("page-allocated", "page last allocated", ""),
+        ("origin", "created at:", r".*(?:Local variable .* created at:|Uninit was created at:)"),
+    )
+}
+_INJECTED = re.compile(r"should_fail(?:slab)?$")
+
+
+def is_injected(name: str) -> bool:
+    """A frame of the kernel's fault injection, whose traces mix with those of splats."""
+    return name.startswith("should_fail") and _INJECTED.match(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def readable(name: str) -> str:
+    """A symbol as people know it: Rust and plain C++ names demangled."""
+    if name.startswith("_R"):
+        try:
+            demangled = importlib.import_module("rust_demangler").demangle(name)
+        except (ImportError, ValueError, IndexError, KeyError, TypeError, RecursionError):
+            return name
+        return str(demangled)
+    match = re.match(r"_Z(\d+)", name)
+    if match:
+        size = int(match[1])
+        return name[match.end() : match.end() + size] or name
+    return name

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Console lines: takes off what loggers put before the kernel's own text.
+
+Forms known: the bare console, printk time stamps with or without caller
+(`[T12]`, `[C0]`), dmesg (`<6>`, -T, -x), syslog and journald (`HOST kernel:`),
+Android (logcat, vendor CPU and task tags), host time stamps of serial loggers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import NamedTuple
+
+MAX_LINE = 4096
+"""Characters of a line that are looked at; printk's own limit is about 1000."""
+
+_STAMP = r"\[ *(\d+\.\d{3,9})\]"
+_CALLER = r"(?:\[ *([CT]\d+)\])?"
+PLAIN = re.compile(_STAMP + _CALLER + r" ?")
+_VENDOR_TAGS = re.compile(r"(?:-?\(\d\)\[\d+:[^\]]*\]|\[\d: *[^\]]{1,24}: *\d+\] ?|c\d+ +\d+ )")
+_CLOCK = r"[\d:]{8}(?:[.,]\d+)?"
+_ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?"
+_SYSLOG = rf"(?:[A-Z][a-z]{{2}} [ \d]\d {_CLOCK}|{_ISO})"
+_KERNEL = rf"{_SYSLOG} \S+ (?:kern\.\w+ )?kernel(?:\[\d+\])?: (?:{_STAMP}{_CALLER} ?)?"
+_BY_DIGIT = tuple(
+    re.compile(form)
+    for form in (
+        _KERNEL,
+        rf"(?:{_ISO}|{_CLOCK}) (?:[|>] ?)?{_STAMP}{_CALLER} ?",
+        rf"\d\d-\d\d {_CLOCK} +\d+ +\d+ [VDIWEF] +(?:kernel *)?: (?:{_STAMP}{_CALLER} ?)?",
+    )
+)
+_BY_BRACKET = tuple(
+    re.compile(form)
+    for form in (
+        rf"\[(?:{_ISO}|{_CLOCK})\] (?:[|>] ?)?{_STAMP}{_CALLER} ?",
+        rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d {_CLOCK} \d{{4}}\](){_CALLER} ",
+    )
+)
+_BY_MONTH = (re.compile(_KERNEL),)
+_BY_FACILITY = (re.compile(rf"kern *:\w+ *: (?:{_STAMP}{_CALLER} ?|\[[A-Z][^\]]+\] )?"),)
+_BY_LEVEL = (re.compile(rf"<\d+>(?:{_STAMP}{_CALLER} ?)?"),)
+_MONTHS = frozenset(
+    ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+)
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+)
+_NOT_KERNEL = re.compile(
+    rf"{_SYSLOG} \S+ (?!kernel|kern\.)[\w./@-]+(?:\[\d+\])?: "
+    r"|(?:user|daemon|auth|local\d|syslog) *:\w+ *: "
+)
+_FACILITIES = frozenset(("user", "daem", "auth", "loca", "sysl"))
+_LATER_STAMP = re.compile(_STAMP + _CALLER + " ")
+_HOST_CLOCK = re.compile(r"\d{4}/\d\d/\d\d [\d:]{8} ")
+
+
+class Stripped(NamedTuple):
+    """A line's own text; `stamp` is the kernel's time as printed, `caller` like `T12`.
+
+    `stamp` is "" on a console without time stamps; `start` is where `text` begins.
+    """
+
+    stamp: str
+    caller: str
+    text: str
+    start: int
+
+
+def strip(line: str, upto: int = 0) -> Stripped:
+    """Take the prefixes off one line (without its newline).
+
+    Where a line was glued to the rest of another one, the text after the last
+    time stamp before column `upto` counts.
+    """
+    match = PLAIN.match(line)
+    if match is None:
+        return _strip_other(line, upto)
+    if upto and _LATER_STAMP.search(line, match.end(), upto):
+        return _after_last_stamp(line, upto)
+    end = match.end()
+    tag = _VENDOR_TAGS.match(line, end) if line[end : end + 1] in ("(", "-", "[", "c") else None
+    if tag:
+        return Stripped(match[1], tag[0], line[tag.end() : MAX_LINE].removeprefix(" "), tag.end())
+    return Stripped(match[1], match[2] or "", line[end:MAX_LINE], end)
+
+
+def _strip_other(line: str, upto: int) -> Stripped:
+    if upto and _LATER_STAMP.search(line, 0, upto):
+        return _after_last_stamp(line, upto)
+    for form in _forms_for(line):
+        match = form.match(line)
+        if match:
+            start = match.end()
+            return Stripped(match[1] or "logger", match[2] or "", line[start:MAX_LINE], start)
+    head = line[:1]
+    if head.isdigit() or line[:3] in _MONTHS or line[:4] in _FACILITIES:
+        if _NOT_KERNEL.match(line):
+            return Stripped("user", "user", "", len(line))
+        clock = _HOST_CLOCK.match(line)
+        if clock:
+            return Stripped("", "", line[clock.end() : MAX_LINE], clock.end())
+    return Stripped("", "", line[:MAX_LINE], 0)
+
+
+def _forms_for(line: str) -> tuple[re.Pattern[str], ...]:
+    """The log formats that a line with this beginning may have; mostly none."""
+    head = line[:1]
+    if head == "[":
+        return _BY_BRACKET
+    if head == "<":
+        return _BY_LEVEL
+    if head.isdigit():
+        return _BY_DIGIT
+    if line.startswith("kern"):
+        return _BY_FACILITY
+    return _BY_MONTH if line[:3] in _MONTHS else ()
+
+
+def _after_last_stamp(line: str, upto: int) -> Stripped:
+    last = deque(_LATER_STAMP.finditer(line, 0, upto), maxlen=1).pop()
+    return Stripped(last[1], last[2] or "", line[last.end() : last.end() + MAX_LINE], last.end())
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-B0-2]|\x1b[=>]|\^\[\[[0-9;]*m")
+_LONG = re.compile(rf"([^\n]{{{MAX_LINE}}})[^\n]+")
+
+
+def clean(text: str) -> str:
+    """Remove terminal escapes, NULs and carriage returns; the lines stay the same lines."""
+    if "\x1b" in text or "^[[" in text:
+        text = _ESCAPES.sub("", text)
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if "\r" in text:
+        text = text.replace("\r", "")
+    return text
+
+
+def cap_lines(text: str) -> str:
+    """Cut every line to MAX_LINE characters, when there are long ones at all."""
+    if text.count("\n") * MAX_LINE < len(text):
+        return _LONG.sub(r"\1", text)
+    return text

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The splat table: loads `splats.yaml` and `blame.yaml`, compiles a row when first used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_HERE = Path(__file__).parent
+
+MACROS = {
+    "{FUNC}": r"(?P<at>[A-Za-z_$][\w$]*)(?:\.[\w.$]+)?"
+    r"(?:\+0x[0-9a-f]+| \([\w./-]+\.[chSrs]+:\d+)",
+    "{SRC}": r"[\w./-]+\.[a-z]+:\d+",
+    "{PC}": r"\[<?(?:0x)?[0-9a-f]+>?\]",
+}
+
+
+def expand(pattern: str) -> str:
+    """Replace the macros of the data files by their regular expressions."""
+    for name, text in MACROS.items():
+        pattern = pattern.replace(name, text)
+    return pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One message of the kernel; the keys are explained in `splats.yaml`."""
+
+    id: str
+    kind: str
+    has: str
+    match: str
+    title: str
+    ways: tuple[tuple[str, ...], ...]
+    also: str = ""
+    alt: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    pick: str = "first"
+    stack: bool = True
+    cut: bool = False
+    inside: str = ""
+    timed: bool = False
+    reboot: bool = False
+    family: str = ""
+    fatal: bool = False
+    example: str = ""
+    expect: str = ""
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """What the kernel's own text must start with."""
+        return re.compile(expand(self.match))
+
+    @cached_property
+    def also_regex(self) -> re.Pattern[str]:
+        """What a later line of the splat must hold."""
+        return re.compile(expand(self.also))
+
+    def skips(self, name: str) -> bool:
+        """Whether the function `name` is never to blame here: a helper, or on the row's lists."""
+        return is_helper(name) or (
+            bool(self.skip) and skip_regex(self.skip).search(name) is not None
+        )
+
+
+@dataclass(frozen=True)
+class BlameRules:
+    """`blame.yaml`: function names as regular expressions."""
+
+    helpers: tuple[str, ...]
+    extra: Mapping[str, tuple[str, ...]]
+    strip_prefixes: tuple[str, ...]
+    stall_anchors: re.Pattern[str]
+    stall_self: Mapping[str, str]
+    hang_buckets: Mapping[str, str]
+    hang_skip: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows in the order in which they are tried, and the literals of the first look."""
+
+    rows: tuple[Row, ...]
+    looks: tuple[str, ...]
+
+    @cached_property
+    def capital_look(self) -> re.Pattern[str]:
+        """One pass for the literals that begin with a capital, rare in a log."""
+        return re.compile("|".join(re.escape(look) for look in self.looks if look[0].isupper()))
+
+    @cached_property
+    def other_looks(self) -> tuple[str, ...]:
+        """Literals that begin with a common letter: a plain search each is faster."""
+        return tuple(look for look in self.looks if not look[0].isupper())
+
+
+def _read(name: str) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with (_HERE / name).open(encoding="utf-8") as stream:
+        data: dict[str, Any] = yaml.load(stream, Loader=loader)
+    return data
+
+
+@cache
+def table() -> Table:
+    """The table as shipped, read once a process."""
+    data = _read("splats.yaml")
+    ways = data["ways"]
+    rows = tuple(_row(raw, ways) for raw in data["rows"])
+    return Table(rows, tuple(data["looks"]))
+
+
+def _row(raw: dict[str, Any], ways: Mapping[str, list[list[str]]]) -> Row:
+    blame = raw.pop("blame")
+    found = ways[blame] if isinstance(blame, str) else blame
+    raw["ways"] = tuple(tuple(way) for way in found)
+    for key in ("alt", "skip"):
+        raw[key] = tuple(raw.get(key, ()))
+    return Row(**raw)
+
+
+@cache
+def blame_rules() -> BlameRules:
+    """The blame lists as shipped, read once a process."""
+    data = _read("blame.yaml")
+    return BlameRules(
+        helpers=tuple(name for group in data["helpers"].values() for name in group),
+        extra={key: tuple(names) for key, names in data["extra"].items()},
+        strip_prefixes=tuple(data["strip_prefixes"]),
+        stall_anchors=_any(data["stall_anchors"]),
+        stall_self=data["stall_self"],
+        hang_buckets=data["hang_buckets"],
+        hang_skip=_any(data["hang_skip"]),
+    )
+
+
+@lru_cache(maxsize=65536)
+def is_helper(name: str) -> bool:
+    """Whether `name` is on the general list of helpers."""
+    return _helpers().search(name) is not None
+
+
+@cache
+def _helpers() -> re.Pattern[str]:
+    return _any(blame_rules().helpers)
+
+
+@cache
+def skip_regex(lists: tuple[str, ...]) -> re.Pattern[str]:
+    """The named extra lists as one expression."""
+    return _any(name for key in lists for name in blame_rules().extra[key])
+
+
+def _any(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns))
