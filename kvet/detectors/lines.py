@@ -44,8 +44,6 @@ _BY_LEVEL = (re.compile(rf"<\d+>(?:{_STAMP}{_CALLER} ?)?"),)
 _MONTHS = frozenset(
     ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 )
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-)
 _NOT_KERNEL = re.compile(
     rf"{_SYSLOG} \S+ (?!kernel|kern\.)[\w./@-]+(?:\[\d+\])?: "
     r"|(?:user|daemon|auth|local\d|syslog) *:\w+ *: "
