@@ -113,7 +113,7 @@ def start(
             stderr=stderr,
             pass_fds=tuple(pass_fds),
             process_group=0,
-            preexec_fn=die_with_parent,  # noqa: PLW1509
+            preexec_fn=die_with_parent,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():

@@ -63,7 +63,9 @@ def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> Applied
         repo.output("read-tree", base_tree, index=index)
         for path in patches:
             patch = _read_patch(path, Path(scratch))
-            tree = _apply(repo, index, path, patch.diff)
+            tree, before = _apply(repo, index, path, patch.diff), tree
+            if tree == before:
+                raise UserError("is already applied: it changes nothing here", path=path)
             applied.append(AppliedPatch(path, patch.subject, patch.message_id, patch.sha256, tree))
     digest = hashlib.sha256("".join(f"{p.sha256}\n" for p in applied).encode())
     return AppliedSeries(

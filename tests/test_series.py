@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series either applies patch by patch or says which patch, file and hunk is at fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvet.errors import UserError
+from kvet.git import Repo
+from kvet.model import SourceTree
+from kvet.series import apply_series, series_variant
+from tests.conftest import git, make_patch
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_applies_in_order_and_names_what_changed(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    one = write(tmp_path, "1.patch", make_patch(tree, "mm/a.c", "line_3;", "three;", "mm: one"))
+    two = write(tmp_path, "2.patch", make_patch(tree, "mm/b.c", "line_5;", "five;", "mm: two"))
+    applied = apply_series(repo, tree.tree_id, [one, two])
+    assert applied.changed == {"mm/a.c": "M", "mm/b.c": "M"}
+    assert [p.subject for p in applied.patches] == ["mm: one", "mm: two"]
+    assert applied.patches[0].tree_id != applied.patches[1].tree_id == applied.tree_id
+    assert repo.blob(applied.tree_id, "mm/a.c")[0].count(b"three") == 1
+    assert git(tree.path, "status", "--porcelain") == ""
+
+
+def test_empty_series_is_the_base(tree: SourceTree, repo: Repo) -> None:
+    applied = apply_series(repo, tree.tree_id, [])
+    assert applied.tree_id == tree.tree_id
+    assert applied.changed == {}
+
+
+def test_three_way_takes_a_patch_whose_context_moved(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    near = make_patch(tree, "mm/a.c", "line_4;", "four;")
+    far = make_patch(tree, "mm/a.c", "line_8;", "eight;")
+    paths = [write(tmp_path, "1.patch", near), write(tmp_path, "2.patch", far)]
+    applied = apply_series(repo, tree.tree_id, paths)
+    content = repo.blob(applied.tree_id, "mm/a.c")[0]
+    assert b"four" in content
+    assert b"eight" in content
+
+
+def test_rejected_hunk_is_named_and_shown(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    text = make_patch(tree, "mm/a.c", "line_20;", "twenty;").replace("int line_19", "int other_19")
+    text = "\n".join(x for x in text.splitlines() if not x.startswith("index ")) + "\n"
+    with pytest.raises(UserError) as caught:
+        apply_series(repo, tree.tree_id, [write(tmp_path, "bad.patch", text)])
+    message = caught.value.message
+    assert "bad.patch" in message
+    assert "mm/a.c, hunk 1" in message
+    assert "-int line_20;" in message
+    assert git(tree.path, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: "Subject: nothing\n\njust words\n", "holds no patch"),
+        (lambda text: "", "holds no patch"),
+        (lambda text: text.replace("\n", "\r\n"), "CRLF"),
+        (lambda text: text.replace("b/mm/a.c", "b/../../etc/passwd"), "outside the source tree"),
+        (lambda text: text.replace("b/mm/a.c", "b/.git/config"), "outside the source tree"),
+        (lambda text: text + "GIT binary patch\nliteral 3\nabc\n", "binary"),
+        (lambda text: text.replace("mm/a.c", "mm/gone.c"), "mm/gone.c"),
+    ],
+)
+def test_bad_patches_say_what_is_wrong(
+    tree: SourceTree, repo: Repo, tmp_path: Path, change: object, says: str
+) -> None:
+    text = make_patch(tree, "mm/a.c", "line_3;", "three;")
+    path = write(tmp_path, "bad.patch", change(text))  # type: ignore[operator]
+    with pytest.raises(UserError, match=says) as caught:
+        apply_series(repo, tree.tree_id, [path])
+    assert "bad.patch" in caught.value.message
+
+
+def test_already_applied_says_so(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    path = write(tmp_path, "1.patch", make_patch(tree, "mm/a.c", "line_3;", "three;"))
+    with pytest.raises(UserError, match="already applied"):
+        apply_series(repo, tree.tree_id, [path, path])
+
+
+def test_mailbox_is_split_ordered_and_freed_of_its_cover(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    (tree.path / "mm/a.c").write_text("a\n", encoding="utf-8")
+    git(tree.path, "commit", "-qam", "first")
+    (tree.path / "mm/a.c").write_text("b\n", encoding="utf-8")
+    git(tree.path, "commit", "-qam", "second")
+    base = f"{tree.base_commit}..HEAD"
+    mails = git(tree.path, "format-patch", "--stdout", "--cover-letter", base)
+    parts = ["From " + part for part in ("\n" + mails).split("\nFrom ")[1:]]
+    shuffled = "\n".join([parts[2].rstrip(), *[p.rstrip() for p in parts[:2]]]) + "\n"
+    variant = series_variant(str(write(tmp_path, "v3.mbox", shuffled)), tmp_path / "split")
+    assert variant.name == "v3"
+    assert variant.foreign
+    applied = apply_series(repo, tree.tree_id, variant.patches)
+    assert [p.subject for p in applied.patches] == ["first", "second"]
+
+
+def test_git_range_and_quilt_directory(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    quilt = tmp_path / "quilt"
+    quilt.mkdir()
+    write(quilt, "z.patch", make_patch(tree, "mm/a.c", "line_3;", "three;", "first in series"))
+    write(quilt, "a.patch", make_patch(tree, "mm/b.c", "line_3;", "three;", "second in series"))
+    write(quilt, "series", "# comment\nz.patch -p1\n\na.patch # why\n")
+    variant = series_variant(str(quilt), tmp_path / "copy")
+    subjects = [p.subject for p in apply_series(repo, tree.tree_id, variant.patches).patches]
+    assert subjects == ["first in series", "second in series"]
+
+    (tree.path / "mm/a.c").write_text("a\n", encoding="utf-8")
+    git(tree.path, "commit", "-qam", "topic")
+    spec = f"{tree.path}:{tree.base_commit}..HEAD"
+    ranged = series_variant(spec, tmp_path / "range")
+    assert len(ranged.patches) == 1
+
+
+@pytest.mark.parametrize("spec", ["/nonexistent", "gone.mbox", "/nonexistent:a..b"])
+def test_series_that_is_not_there(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--series"):
+        series_variant(spec, tmp_path / "out")
+
+
+def test_quilt_series_cannot_leave_its_folder(tmp_path: Path) -> None:
+    quilt = tmp_path / "quilt"
+    quilt.mkdir()
+    write(tmp_path, "outside.patch", "x")
+    write(quilt, "series", "../outside.patch\n")
+    with pytest.raises(UserError, match="leaves the folder"):
+        series_variant(str(quilt), tmp_path / "out")
