@@ -178,7 +178,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of a call trace; `location` is file:line once symbolised."""
+    """One line of a call trace; `location` is file:line once symbolised.
+
+    `side` tells the stacks of a two-sided finding apart: walk or free.
+    """
 
     func: str
     offset: str = ""
@@ -186,6 +189,7 @@ class Frame:
     location: str = ""
     source: str = ""
     touched: bool = False
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True)
