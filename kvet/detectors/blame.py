@@ -8,10 +8,11 @@ collects any function wins; the row's `pick` chooses among them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kvet.detectors.frames import PLACES, is_injected, readable
+from kvet.detectors.frames import ARM_FRAME, PLACES, is_injected, readable
 from kvet.detectors.splat import Splat
 from kvet.detectors.table import BlameRules, Row, blame_rules
 
@@ -96,14 +97,20 @@ def _collect(splat: Splat, at: int, row: Row, raws: list[str]) -> int:
             continue
         if index >= end:
             break
-        for name in (match["callee"] or match["bare"], match["at"]):
-            if name and is_injected(name):
+        for name in _names(match):
+            if is_injected(name):
                 raise _Mixed
-            if name and not (raws and raws[-1] == name) and not row.skips(name):
+            if not (raws and raws[-1] == name) and not row.skips(name):
                 raws.append(name)
         if raws and row.pick == "first":
             break
     return end + 1
+
+
+def _names(match: re.Match[str]) -> tuple[str, ...]:
+    if match.re is ARM_FRAME:
+        return (match["callee"] or match["bare"], match["at"])
+    return (match["at"],)
 
 
 def _pick(how: str, raws: list[str]) -> Blamed | None:

@@ -7,11 +7,12 @@ what is looked ahead for the end of a splat, and a bounded number of findings.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from kvet.detectors.blame import Blamed, blame, origin
 from kvet.detectors.lines import MAX_LINE, cap_lines, clean, strip
@@ -54,7 +55,10 @@ def scan(lines: Iterable[bytes | str]) -> list[Finding]:
 
 def scan_file(path: Path | str) -> list[Finding]:
     """Find every splat in the file at `path`; OSError when it cannot be read."""
-    with open(path, "rb") as stream:
+    with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if 0 < size < BLOCK:
+            return _scan_blocks(iter((stream.readall().decode("utf-8", "replace"),)))
         return _scan_blocks(_blocks(stream))
 
 
@@ -77,13 +81,13 @@ def _joined(lines: Iterable[bytes | str]) -> Iterator[str]:
         yield "".join(held)
 
 
-def _blocks(stream: BinaryIO) -> Iterator[str]:
+def _blocks(stream: FileIO) -> Iterator[str]:
     """Blocks of whole lines; the far end of an endless line is dropped."""
     rest = b""
     while block := stream.read(BLOCK):
         end = block.rfind(b"\n") + 1
         if not end:
-            rest = (rest + block[:MAX_LINE])[:MAX_LINE] if rest else block[:MAX_LINE]
+            rest = (rest + block[:MAX_LINE])[:MAX_LINE]
             continue
         yield (rest + block[:end]).decode("utf-8", "replace")
         rest = block[end:]
@@ -102,7 +106,10 @@ def _scan_blocks(blocks: Iterator[str]) -> list[Finding]:
             unwrap = unwrapper(more)
         text += cap_lines(clean(unwrap(more)))
         more = next(blocks, None)
-        limit = len(text) if more is None else text.rfind("\n", 0, len(text) - LOOK_AHEAD) + 1
+        if more is None:
+            _scan_text(state, text, len(text), first_line)
+            break
+        limit = text.rfind("\n", 0, max(0, len(text) - LOOK_AHEAD)) + 1
         _scan_text(state, text, limit, first_line)
         first_line += text.count("\n", 0, limit)
         text = text[limit:]

@@ -18,11 +18,14 @@ _SYMBOL = (
     r"(?:\+0x(?P<off>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)| \((?P<where>[\w./-]+\.[chSrs]+:\d+))"
     r"(?: +\[(?P<module>[\w-]+)[^\]]*\])?"
 )
-FRAME = re.compile(
-    rf"^ *(?:<\w+> *)?{_PC}{{0,2}} *"
-    rf"(?:\((?P<callee>{_NAME})[\w.$]*\) from {_PC}?\(|(?P<bare>{_NAME})[\w.$]* from )?{_SYMBOL}"
+FRAME = re.compile(rf"^ *(?:<\w+> *)?{_PC}{{0,2}} *{_SYMBOL}")
+"""A line of a call trace; an already decoded one has file:line in place of the offset."""
+
+ARM_FRAME = re.compile(
+    rf"^ *{_PC}? *(?:\((?P<callee>{_NAME})[\w.$]*\)|(?P<bare>{_NAME})[\w.$]*) from "
+    rf"{_PC}?\(?{_SYMBOL}"
 )
-"""A frame; arm32 also names the callee.  Already decoded ones have file:line for the offset."""
+"""The form of 32-bit arm, which also names the callee: that one has no line of its own."""
 
 SYMBOL = re.compile(_SYMBOL)
 _STACK_START = re.compile(
@@ -35,13 +38,6 @@ _STACK_START = re.compile(
 def is_stack_start(text: str) -> bool:
     """Whether a call trace follows this line."""
     return (":" in text[-3:] or "cause: " in text) and _STACK_START.search(text) is not None
-
-
-def frame_in(text: str) -> re.Match[str] | None:
-    """The frame on this line, if it is one."""
-    if "+0x" in text or "(" in text:
-        return FRAME.match(text)
-    return None
 
 
 class Place(NamedTuple):

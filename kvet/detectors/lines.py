@@ -18,6 +18,10 @@ MAX_LINE = 4096
 _STAMP = r"\[ *(\d+\.\d{3,9})\]"
 _CALLER = r"(?:\[ *([CT]\d+)\])?"
 PLAIN = re.compile(_STAMP + _CALLER + r" ?")
+PLAIN_LINES = re.compile(rf"^(?:{_STAMP}{_CALLER} ?)?(.*)$", re.MULTILINE)
+"""For many lines at once: stamp, caller and text of each; other forms count as text."""
+
+PLAIN_CONTEXT = re.compile(r"(?:[CT]\d+)?")
 _VENDOR_TAGS = re.compile(r"(?:-?\(\d\)\[\d+:[^\]]*\]|\[\d: *[^\]]{1,24}: *\d+\] ?|c\d+ +\d+ )")
 _CLOCK = r"[\d:]{8}(?:[.,]\d+)?"
 _ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?"
@@ -49,6 +53,7 @@ _NOT_KERNEL = re.compile(
     r"|(?:user|daemon|auth|local\d|syslog) *:\w+ *: "
 )
 _FACILITIES = frozenset(("user", "daem", "auth", "loca", "sysl"))
+_DRESSED = re.compile(r"[<\[\d]|kern|user|daem|auth|loca|sysl|[A-Z][a-z]{2} [ \d]\d ")
 _LATER_STAMP = re.compile(_STAMP + _CALLER + " ")
 _HOST_CLOCK = re.compile(r"\d{4}/\d\d/\d\d [\d:]{8} ")
 
@@ -81,6 +86,13 @@ def strip(line: str, upto: int = 0) -> Stripped:
     if tag:
         return Stripped(match[1], tag[0], line[tag.end() : MAX_LINE].removeprefix(" "), tag.end())
     return Stripped(match[1], match[2] or "", line[end:MAX_LINE], end)
+
+
+def is_plain(stamp: str, text: str) -> bool:
+    """Whether PLAIN_LINES has said all about a line: no logger's form, no vendor's tag."""
+    if stamp:
+        return text[:1] not in ("(", "-", "[", "c") or _VENDOR_TAGS.match(text) is None
+    return _DRESSED.match(text) is None
 
 
 def _strip_other(line: str, upto: int) -> Stripped:

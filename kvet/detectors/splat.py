@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kvet.detectors.frames import FRAME, PLACES, SYMBOL, is_stack_start
-from kvet.detectors.lines import MAX_LINE, PLAIN, Stripped, strip
+from kvet.detectors.frames import ARM_FRAME, FRAME, PLACES, SYMBOL, is_stack_start
+from kvet.detectors.lines import (
+    MAX_LINE,
+    PLAIN_CONTEXT,
+    PLAIN_LINES,
+    Stripped,
+    is_plain,
+    strip,
+)
 from kvet.detectors.table import Row
 from kvet.model import Frame
 
 MAX_RAW_LINES = 3000
 MAX_FOREIGN = 600
 MAX_OWN_LINES = 500
-MAX_FRAMES = 64
+MAX_FRAMES = 40
 MAX_QUIET = 40
 """Own lines without a frame after which a call trace is over: a register dump has 30."""
 
@@ -24,6 +31,7 @@ _CLOSE = ("---[ end trace", "---[ end Kernel panic", "====================")
 _BEFORE_PANIC = {"kmsan": 16}
 _PANIC = "Kernel panic - not syncing"
 _ALL_CPUS = "Sending NMI from CPU"
+_MARKS = (*_CLOSE, _PANIC, _ALL_CPUS)
 _FAR = 1 << 60
 
 
@@ -56,13 +64,14 @@ class Splat:
     closed: bool = False
 
 
-def following(text: str, pos: int) -> Iterator[str]:
-    """The lines of `text` after the one that holds `pos`, split a piece at a time."""
+def _pieces(text: str, pos: int) -> Iterator[list[tuple[str, str, str]]]:
+    """Stamp, caller and text of the lines below the one at `pos`, a piece at a time."""
     start = text.find("\n", pos) + 1
-    piece = 8192
+    piece = 6144
     while 0 < start < len(text):
         end = text.find("\n", start + piece)
-        yield from (text[start:end] if end >= 0 else text[start:]).split("\n")
+        end = len(text) if end < 0 else end
+        yield PLAIN_LINES.findall(text, start, end)
         start = end + 1
         piece = 65536
 
@@ -74,89 +83,127 @@ def cut(text: str, hit: Hit, stop_line: int) -> Splat:
     lines without a time stamp are (and the other way round).  A caller that
     dies while it prints goes on until a trace was begun.
     """
-    splat = Splat([hit.line.text], hit.number)
-    patience = _BEFORE_PANIC.get(hit.row.kind, 22)
-    if _PANIC in hit.line.text:
-        patience = _FAR
-    quiet = 0
-    for number, body in _own_lines(text, hit):
-        if number >= stop_line:
-            if not hit.line.caller or splat.starts or splat.frames or not hit.row.stack:
-                break
-            stop_line = _FAR
-        if body.startswith(_CLOSE):
-            splat.last, splat.closed = number, True
-            break
-        if _PANIC in body and len(splat.texts) > patience:
-            splat.closed = True
-            break
-        if _add(splat, body):
-            splat.last = number
-            quiet = 0
-        else:
-            quiet += 1
-        if len(splat.texts) >= MAX_OWN_LINES or (quiet > MAX_QUIET and splat.frames):
-            break
-    return splat
-
-
-def _add(splat: Splat, body: str) -> bool:
-    """Add a line; True for one that a reader of the splat wants to see."""
-    index = len(splat.texts)
-    splat.texts.append(body)
-    if "+0x" in body:
-        match = FRAME.match(body)
-        if match:
-            splat.frames[index] = match
-        return True
-    if ":" in body:
-        if is_stack_start(body):
-            splat.starts.append(index)
-            return True
-        if " (" in body:
-            match = FRAME.match(body)
-            if match:
-                splat.frames[index] = match
-                return True
-    return False
-
-
-def _own_lines(text: str, hit: Hit) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines after `hit` that belong to its context."""
     own = hit.line
-    caller, stamped = own.caller, bool(own.stamp)
-    all_cpus = False
-    number = own_number = hit.number
-    for line in following(text, hit.pos):
-        number += 1
-        if number - own_number > MAX_FOREIGN or number - hit.number > MAX_RAW_LINES:
-            return
-        match = PLAIN.match(line)
-        if match and line[match.end() : match.end() + 1] not in "(-[c":
-            whose, stamp, body = match[2] or "", "1", line[match.end() : MAX_LINE]
+    cutter = _Cutter(hit, stop_line)
+    choose = _plain_own if PLAIN_CONTEXT.fullmatch(own.caller) and own.stamp else _dressed_own
+    number = hit.number
+    for piece in _pieces(text, hit.pos):
+        if cutter.feed(choose(piece, own, cutter.all_cpus), number):
+            break
+        number += len(piece)
+        if number - cutter.own_number > MAX_FOREIGN:
+            break
+    return cutter.splat
+
+
+class _Cutter:
+    """Takes the lines of one context in order and says when the splat is over."""
+
+    def __init__(self, hit: Hit, stop_line: int) -> None:
+        self.splat = Splat([hit.line.text], hit.number)
+        self.own_number = hit.number
+        self.all_cpus = False
+        self._hit = hit
+        self._stop = stop_line
+        self._quiet = 0
+        self._patience = _BEFORE_PANIC.get(hit.row.kind, 22)
+        if _PANIC in hit.line.text:
+            self._patience = _FAR
+
+    def feed(self, lines: Iterable[tuple[int, str]], base: int) -> bool:
+        """Take lines numbered from `base`; True when the splat is over."""
+        splat = self.splat
+        texts, frames = splat.texts, splat.frames
+        quiet = self._quiet
+        for offset, body in lines:
+            number = base + offset
+            if number >= self._stop and self._stops():
+                return True
+            if "+0x" in body:
+                if (" ? " in body and "<EOI>" not in body) or body.endswith("(unreliable)"):
+                    continue
+                match = (ARM_FRAME if " from " in body else FRAME).match(body)
+                if match:
+                    frames[len(texts)] = match
+                splat.last = number
+                quiet = 0
+            elif body.startswith(_MARKS) and self._marked(body, number):
+                return True
+            elif ":" in body and self._informs(body):
+                splat.last = number
+                quiet = 0
+            else:
+                quiet += 1
+                if quiet > MAX_QUIET and frames:
+                    return True
+            texts.append(body[:MAX_LINE])
+            self.own_number = number
+        self._quiet = quiet
+        return len(texts) >= MAX_OWN_LINES or self.own_number - self._hit.number > MAX_RAW_LINES
+
+    def _stops(self) -> bool:
+        """Whether the next splat of the context ends this one: not before it has a trace."""
+        splat = self.splat
+        if not self._hit.line.caller or splat.starts or splat.frames or not self._hit.row.stack:
+            return True
+        self._stop = _FAR
+        return False
+
+    def _marked(self, body: str, number: int) -> bool:
+        """Whether a line that may end a splat does."""
+        if body.startswith(_PANIC):
+            self.splat.closed = len(self.splat.texts) > self._patience
+        elif body.startswith(_ALL_CPUS):
+            self.all_cpus = True
         else:
-            whose, stamp, body, _ = _slow(line)
-        if whose != caller:
-            if not (all_cpus and caller and whose.startswith("C")):
-                continue
-        elif not caller and bool(stamp) != stamped:
-            continue
-        if "+0x" in body and _doubtful(body):
-            continue
-        if body.startswith(_ALL_CPUS):
-            all_cpus = True
-        own_number = number
-        yield number, body
+            self.splat.last, self.splat.closed = number, True
+        return self.splat.closed
+
+    def _informs(self, body: str) -> bool:
+        """Whether a line without an offset is part of a trace: its start, or a decoded frame."""
+        if is_stack_start(body):
+            self.splat.starts.append(len(self.splat.texts))
+            return True
+        match = FRAME.match(body) if " (" in body else None
+        if match:
+            self.splat.frames[len(self.splat.texts)] = match
+        return match is not None
 
 
-def _slow(line: str) -> tuple[str, str, str, int]:
-    stripped = strip(line[:MAX_LINE])
-    return stripped.caller, stripped.stamp, stripped.text, stripped.start
+def _plain_own(
+    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool
+) -> list[tuple[int, str]]:
+    """Lines with time stamps and the caller of `own`, with their numbers within the piece."""
+    caller = own.caller
+    if all_cpus and caller:
+        return [
+            (index, body)
+            for index, (_, whose, body) in enumerate(piece, 1)
+            if whose == caller or whose.startswith("C")
+        ]
+    return [
+        (index, body)
+        for index, (stamp, whose, body) in enumerate(piece, 1)
+        if whose == caller and stamp
+    ]
 
 
-def _doubtful(body: str) -> bool:
-    """A frame the unwinder itself marks as a guess."""
-    return (" ? " in body and "<EOI>" not in body) or body.endswith("(unreliable)")
+def _dressed_own(
+    piece: list[tuple[str, str, str]], own: Stripped, _: bool
+) -> Iterator[tuple[int, str]]:
+    """The same for bare consoles, other log formats and vendors' task tags."""
+    stamped = bool(own.stamp)
+    for index, (stamp, whose, body) in enumerate(piece, 1):
+        if not is_plain(stamp, body):
+            stamp, whose, body = _again(stamp, whose, body)
+        if whose == own.caller and (whose or bool(stamp) == stamped):
+            yield index, body
+
+
+def _again(stamp: str, whose: str, body: str) -> tuple[str, str, str]:
+    """The slow way, for lines with a logger's form or a vendor's tag."""
+    stripped = strip(f"[{stamp}] {body}" if stamp and not whose else body)
+    return (stripped.stamp, stripped.caller, stripped.text) if not whose else (stamp, whose, body)
 
 
 def frames_of(splat: Splat) -> tuple[Frame, ...]:
@@ -169,10 +216,9 @@ def frames_of(splat: Splat) -> tuple[Frame, ...]:
             frames = [_frame(symbol)] if symbol else []
             break
     previous = first - 1
+    end = next((start for start in splat.starts if start > first), len(splat.texts))
     for index, match in splat.frames.items():
-        if index > previous + 3 or len(frames) >= MAX_FRAMES:
-            break
-        if any(previous < start < index for start in splat.starts):
+        if index > previous + 3 or index > end or len(frames) >= MAX_FRAMES:
             break
         frame = _frame(match)
         if not (len(frames) == 1 and frames[0] == frame):
@@ -182,9 +228,12 @@ def frames_of(splat: Splat) -> tuple[Frame, ...]:
 
 
 def _frame(match: re.Match[str]) -> Frame:
-    name = match["at"] + (match["suffix"] or "")
-    offset = f"0x{match['off']}/0x{match['size']}" if match["off"] else ""
-    return Frame(name, offset, match["module"] or "", match["where"] or "")
+    name, suffix, off, size, module, where = match.group(*_FRAME_GROUPS)
+    offset = f"0x{off}/0x{size}" if off else ""
+    return Frame(name + suffix if suffix else name, offset, module or "", where or "")
+
+
+_FRAME_GROUPS = ("at", "suffix", "off", "size", "module", "where")
 
 
 def is_cut_off(row: Row, splat: Splat, found: bool) -> bool:
@@ -193,9 +242,13 @@ def is_cut_off(row: Row, splat: Splat, found: bool) -> bool:
         return True
     if not row.stack:
         return False
-    ends = [*splat.starts[1:], len(splat.texts)]
-    return not splat.starts or not all(
-        any(index in splat.frames for index in range(start + 1, min(end, start + 16)))
-        or any("(stack is not available)" in text for text in splat.texts[start : start + 16])
-        for start, end in zip(splat.starts, ends, strict=True)
-    )
+    return not splat.starts or not all(_has_frames(splat, start) for start in splat.starts)
+
+
+def _has_frames(splat: Splat, start: int) -> bool:
+    for index in range(start + 1, min(len(splat.texts), start + 16)):
+        if index in splat.frames:
+            return True
+        if index in splat.starts:
+            return False
+    return any("(stack is not available)" in text for text in splat.texts[start : start + 16])

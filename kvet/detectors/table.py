@@ -85,20 +85,11 @@ class BlameRules:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows in the order in which they are tried, and the literals of the first look."""
+    """All rows in the order in which they are tried, and what the first look searches."""
 
     rows: tuple[Row, ...]
-    looks: tuple[str, ...]
-
-    @cached_property
-    def capital_look(self) -> re.Pattern[str]:
-        """One pass for the literals that begin with a capital, rare in a log."""
-        return re.compile("|".join(re.escape(look) for look in self.looks if look[0].isupper()))
-
-    @cached_property
-    def other_looks(self) -> tuple[str, ...]:
-        """Literals that begin with a common letter: a plain search each is faster."""
-        return tuple(look for look in self.looks if not look[0].isupper())
+    capital_look: re.Pattern[str]
+    other_looks: tuple[str, ...]
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -114,7 +105,7 @@ def table() -> Table:
     data = _read("splats.yaml")
     ways = data["ways"]
     rows = tuple(_row(raw, ways) for raw in data["rows"])
-    return Table(rows, tuple(data["looks"]))
+    return Table(rows, _any(data["looks"]["capital"]), tuple(data["looks"]["other"]))
 
 
 def _row(raw: dict[str, Any], ways: Mapping[str, list[list[str]]]) -> Row:
