@@ -164,10 +164,14 @@ class _Watch:
             if now - self.started > limits.boot_s:
                 return _Cut(Ending.NEVER_BOOTED, f"no kernel banner within {limits.boot_s:.0f} s")
         elif silence > limits.silence_s:
-            return _Cut(Ending.HANG, f"no sign of life for {limits.silence_s:.0f} s {self._where()}")
+            return _Cut(
+                Ending.HANG, f"no sign of life for {limits.silence_s:.0f} s {self._where()}"
+            )
         elif "init" not in self.stages:
             if now - self.started > limits.boot_s + limits.silence_s:
-                return _Cut(Ending.TIMEOUT, f"init was not reached within {now - self.started:.0f} s")
+                return _Cut(
+                    Ending.TIMEOUT, f"init was not reached within {now - self.started:.0f} s"
+                )
         elif now - self.started > self.stages["init"] + limits.run_s:
             return _Cut(Ending.TIMEOUT, f"not done after {limits.run_s:.0f} s {self._where()}")
         return None
@@ -207,4 +211,3 @@ class _Watch:
             else f"QEMU exited with {child.exitstatus}"
         )
         return f"{how}: {text.splitlines()[-1]}" if text else how
-
