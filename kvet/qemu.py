@@ -9,7 +9,6 @@ that shows them past its deadline is slow.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,13 +65,11 @@ def run_boot(request: BootRequest, *, on_stage: StageListener | None = None) -> 
 
 def spawn(argv: tuple[str, ...], folder: Path) -> pexpect.spawn[bytes]:
     """Start QEMU on a pseudo-terminal, in a session of its own that dies with us."""
-    # a shell only to send stderr to a file would be one process too many:
-    # the redirection is made between fork and exec
-    stderr = os.open(folder / "qemu.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-
     def prepare() -> None:
+        # between fork and exec, where pexpect has closed what the harness had open
         proc.die_with_parent()
-        os.dup2(stderr, 2)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(folder / "qemu.stderr", flags, 0o644), 2)
 
     try:
         return pexpect.spawn(
@@ -87,18 +84,13 @@ def spawn(argv: tuple[str, ...], folder: Path) -> pexpect.spawn[bytes]:
     except pexpect.ExceptionPexpect as error:
         raise MissingTool(argv[0], hint="harness.py doctor --install") from error
     except OSError as error:
-        raise InfraError(f"cannot start {argv[0]}: {error.strerror}") from error
-    finally:
-        os.close(stderr)
+        raise InfraError(f"cannot start {argv[0]}: {error}") from error
 
 
 def end(child: pexpect.spawn[bytes]) -> None:
     """Kill what is left of QEMU's process group and reap it."""
     if child.isalive():
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        proc.kill_group(child.pid)
         child.wait()
     child.close()
 

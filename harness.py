@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Entry point; finds the project's virtual environment when started outside it."""
+
+import os
+import sys
+from pathlib import Path
+
+PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
+
+if __name__ == "__main__":
+    if PYTHON.exists() and Path(sys.prefix) != PYTHON.parent.parent:
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])
+    try:
+        from kvet.cli import main
+    except ImportError as error:
+        sys.exit(f"kvet: {error}\n  mend it: make install")
+    sys.exit(main())

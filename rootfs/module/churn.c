@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Freers. A round leaves an empty page table standing in a range and then asks
+ * for a block mapping over it, which makes the kernel free the table:
+ *
+ *   map one page, unmap it      the PTE table stays
+ *   map 2 MiB over it           vmap_try_huge_pmd() frees the table
+ *
+ * and the same one level up with 1 GiB, which needs address space but no
+ * memory: nobody touches what is mapped. Every eighth round takes the way a
+ * driver takes, vmalloc() and vmalloc_huge(), where reuse of the range is up
+ * to the allocator.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/io.h>
+#include <linux/kthread.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "kvet_race.h"
+
+/* An address no memory lives at; block mappings of it are never accessed. */
+#define NOWHERE		(1UL << 40)
+#define AREA_PMDS	4
+#define MAX_THREADS	16
+
+struct churner {
+	struct task_struct *task;
+	struct vm_struct *area;
+	unsigned long base;
+	bool pud;
+	bool finished;
+	unsigned long progress;
+	struct rnd_state random;
+};
+
+static struct churner churners[MAX_THREADS];
+static uint nr_churners;
+
+/* The PMD entry that maps @addr, or NULL when a level above it is not a table. */
+static pmd_t *pmd_of(unsigned long addr, pud_t **pudp)
+{
+	pgd_t *pgd = pgd_offset_pgd(kvet_sym.init_mm->pgd, addr);
+	p4d_t *p4d;
+
+	if (pgd_none(READ_ONCE(*pgd)))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(READ_ONCE(*p4d)))
+		return NULL;
+	*pudp = pud_offset(p4d, addr);
+	if (!pud_present(READ_ONCE(**pudp)) || pud_leaf(READ_ONCE(**pudp)))
+		return NULL;
+	return pmd_offset(*pudp, addr);
+}
+
+static bool is_block(unsigned long addr, bool pud)
+{
+	pud_t *pudp = NULL;
+	pmd_t *pmdp = pmd_of(addr, &pudp);
+
+	if (pud)
+		return pudp && pud_leaf(READ_ONCE(*pudp));
+	return pmdp && pmd_leaf(READ_ONCE(*pmdp));
+}
+
+static void churn_range(struct churner *me, unsigned long addr, unsigned long size)
+{
+	pgprot_t prot = __pgprot(PROT_DEVICE_nGnRE);
+	bool pud = size == PUD_SIZE;
+	unsigned long page = addr + kvet_random(&me->random, size / PAGE_SIZE) * PAGE_SIZE;
+
+	if (kvet_sym.map_range(page, page + PAGE_SIZE, NOWHERE, prot))
+		return;
+	kvet_sym.unmap_range(page, page + PAGE_SIZE);
+
+	if (kvet_sym.map_range(addr, addr + size, NOWHERE, prot))
+		return;
+	if (is_block(addr, pud)) {
+		kvet_count(KVET_huge_maps);
+		if (pud)
+			kvet_count(KVET_pud_maps);
+	} else {
+		kvet_count(KVET_backoffs);
+	}
+	kvet_sym.unmap_range(addr, addr + size);
+}
+
+/* The pattern of real users; the freed range usually comes back at once. */
+static void churn_vmalloc(void)
+{
+	void *small = vmalloc(2 * PMD_SIZE);
+	void *huge;
+
+	vfree(small);
+	vm_unmap_aliases();
+	huge = vmalloc_huge(PMD_SIZE, GFP_KERNEL);
+	if (huge && is_block((unsigned long)huge, false))
+		kvet_count(KVET_huge_maps);
+	vfree(huge);
+}
+
+static int churn(void *data)
+{
+	struct churner *me = data;
+	unsigned long slot, round;
+
+	for (round = 0; !READ_ONCE(kvet_stopping); round++) {
+		slot = me->base + (round % AREA_PMDS) * PMD_SIZE;
+		if (me->pud && round % 4 == 3)
+			churn_range(me, me->base, PUD_SIZE);
+		else if (round % 8 == 7)
+			churn_vmalloc();
+		else
+			churn_range(me, slot, PMD_SIZE);
+		kvet_count(KVET_churns);
+		WRITE_ONCE(me->progress, round + 1);
+		/* keep the walkers' share of the processor: now and then a pause */
+		if (!kvet_random(&me->random, 16))
+			usleep_range(50, 500);
+		cond_resched();
+	}
+	WRITE_ONCE(me->finished, true);
+	return 0;
+}
+
+static int churner_start(struct churner *me, uint number, bool pud)
+{
+	unsigned long align = pud ? PUD_SIZE : PMD_SIZE;
+	unsigned long size = pud ? PUD_SIZE : AREA_PMDS * PMD_SIZE;
+
+	me->area = kvet_sym.get_vm_area(size + align, VM_IOREMAP);
+	if (!me->area)
+		return -ENOMEM;
+	me->base = ALIGN((unsigned long)me->area->addr, align);
+	me->pud = pud;
+	prandom_seed_state(&me->random, kvet_seed + number);
+	me->task = kthread_run(churn, me, "kvet-churn/%u", number);
+	return PTR_ERR_OR_ZERO(me->task);
+}
+
+int kvet_churn_start(uint threads, bool pud)
+{
+	uint i;
+	int ret;
+
+	for (i = 0; i < min_t(uint, threads, MAX_THREADS); i++) {
+		/* every second thread works at the PUD level where that is on */
+		ret = churner_start(&churners[i], i, pud && i % 2);
+		if (ret)
+			return ret;
+		nr_churners++;
+	}
+	return 0;
+}
+
+/* Lowest address that is churned: walks that start there are short. */
+unsigned long kvet_churn_base(void)
+{
+	unsigned long lowest = ULONG_MAX;
+	uint i;
+
+	for (i = 0; i < nr_churners; i++)
+		lowest = min(lowest, churners[i].base);
+	return nr_churners ? lowest : VMALLOC_START;
+}
+
+/*
+ * Wait some seconds for the threads to come back. One that does not is stuck
+ * in the kernel: it is left alone, and said so in the report.
+ */
+void kvet_churn_stop(void)
+{
+	uint i, left, tries;
+
+	for (tries = 0; tries < 60; tries++) {
+		for (i = 0, left = 0; i < nr_churners; i++)
+			left += !READ_ONCE(churners[i].finished);
+		if (!left)
+			return;
+		msleep(50);
+	}
+}
+
+void kvet_churn_show(struct seq_file *m)
+{
+	uint i, alive = 0;
+
+	for (i = 0; i < nr_churners; i++)
+		alive += READ_ONCE(churners[i].finished);
+	if (READ_ONCE(kvet_stopping))
+		seq_printf(m, "state churn_alive %u/%u\n", alive, nr_churners);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * kvet_race: runs the race between replacing a kernel page table by a block
+ * mapping and walking the kernel page tables, and checks the rule it breaks.
+ *
+ *   churn.c    freers: make and replace tables in address ranges of their own
+ *   walkers.c  walkers: the kernel's own dump walk, over the churned ranges
+ *   oracle.c   the lifetime rule, checked by probes on walks, entries and frees
+ *   amplify.c  delays at random instructions of freer and walker
+ *   main.c     parameters, counters, debugfs files
+ *   symbols.c  functions that are not exported to modules
+ */
+#ifndef KVET_RACE_H
+#define KVET_RACE_H
+
+#include <linux/atomic.h>
+#include <linux/debugfs.h>
+#include <linux/kprobes.h>
+#include <linux/mm.h>
+#include <linux/prandom.h>
+#include <linux/seq_file.h>
+#include <asm/ptdump.h>
+
+/* Counters of the exposure record; the names go to the report as they are. */
+#define KVET_COUNTERS(X)						\
+	X(walks)		/* walks of init_mm begun */		\
+	X(walks_done)		/* and ended */				\
+	X(table_frees)		/* page tables given back */		\
+	X(pud_frees)		/* of these, PMD tables */		\
+	X(overlaps)		/* a freer came in while a walk was open */ \
+	X(under_walk)		/* tables given back while a walk was open */ \
+	X(backoffs)		/* block asked for, pages given */	\
+	X(huge_maps)		/* block asked for and given */		\
+	X(pud_maps)		/* of these, at the PUD level */	\
+	X(churns)		/* rounds of all churn threads */	\
+	X(wx_walks)		/* check_wx walks done */		\
+	X(key_flips)		/* jump label updates */		\
+	X(grace_periods)	/* grace periods somebody waited for */	\
+	X(delays)		/* delays the amplifier put in */	\
+	X(untracked)		/* frees the oracle had no room for */	\
+	X(breaches)
+
+enum kvet_counter {
+#define KVET_ENUM(name) KVET_##name,
+	KVET_COUNTERS(KVET_ENUM)
+#undef KVET_ENUM
+	KVET_NR_COUNTERS
+};
+
+extern atomic_long_t kvet_counters[KVET_NR_COUNTERS];
+
+static inline void kvet_count(enum kvet_counter counter)
+{
+	atomic_long_inc(&kvet_counters[counter]);
+}
+
+/* Functions found by name; see symbols.c. */
+struct kvet_symbols {
+	struct mm_struct *init_mm;
+	int (*map_range)(unsigned long addr, unsigned long end,
+			 phys_addr_t phys, pgprot_t prot);
+	void (*unmap_range)(unsigned long addr, unsigned long end);
+	struct vm_struct *(*get_vm_area)(unsigned long size, unsigned long flags);
+	void (*ptdump_walk)(struct seq_file *s, struct ptdump_info *info);
+	void *ptdump_check_wx;
+};
+
+extern struct kvet_symbols kvet_sym;
+
+extern u64 kvet_seed;
+extern uint kvet_amplify;
+extern bool kvet_stopping;
+
+void *kvet_lookup(const char *name);
+int kvet_symbols_init(void);
+
+int kvet_churn_start(uint threads, bool pud);
+void kvet_churn_stop(void);
+void kvet_churn_show(struct seq_file *m);
+unsigned long kvet_churn_base(void);
+
+int kvet_walkers_start(uint walkers, uint wx_walkers);
+void kvet_walkers_stop(void);
+
+int kvet_oracle_start(void);
+void kvet_oracle_stop(void);
+void kvet_oracle_show(struct seq_file *m);
+
+int kvet_amplify_start(void);
+void kvet_amplify_stop(void);
+
+/* A random number below @bound of a thread's own sequence. */
+static inline u32 kvet_random(struct rnd_state *state, u32 bound)
+{
+	return prandom_u32_state(state) % bound;
+}
+
+#endif /* KVET_RACE_H */

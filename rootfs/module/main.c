@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Parameters, counters and the debugfs file that the guest's init reads. */
+#include <linux/delay.h>
+#include <linux/rwsem.h>
+#include <linux/module.h>
+#include <linux/of.h>
+
+#include "kvet_race.h"
+
+atomic_long_t kvet_counters[KVET_NR_COUNTERS];
+u64 kvet_seed = 1;
+bool kvet_stopping;
+uint kvet_amplify;
+
+static uint threads = 2;
+static uint walkers = 1;
+static uint wx;
+static bool pud;
+
+module_param_named(seed, kvet_seed, ullong, 0444);
+MODULE_PARM_DESC(seed, "seed of every random choice");
+module_param_named(amplify, kvet_amplify, uint, 0444);
+MODULE_PARM_DESC(amplify, "1: delays at random instructions of freer and walker");
+module_param(threads, uint, 0444);
+MODULE_PARM_DESC(threads, "churn threads; 0: only observe");
+module_param(walkers, uint, 0444);
+MODULE_PARM_DESC(walkers, "threads that walk the churned range alone");
+module_param(wx, uint, 0444);
+MODULE_PARM_DESC(wx, "threads that run the W+X check");
+module_param(pud, bool, 0444);
+MODULE_PARM_DESC(pud, "every second churn thread works at the PUD level");
+
+static const char *const counter_names[] = {
+#define KVET_NAME(name) #name,
+	KVET_COUNTERS(KVET_NAME)
+#undef KVET_NAME
+};
+
+static struct dentry *folder;
+
+static int report_show(struct seq_file *m, void *v)
+{
+	unsigned int i;
+
+	for (i = 0; i < KVET_NR_COUNTERS; i++)
+		seq_printf(m, "exposure %s %ld\n", counter_names[i],
+			   atomic_long_read(&kvet_counters[i]));
+	kvet_churn_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(report);
+
+static bool init_mm_lock_free(void)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < 40; tries++) {
+		if (down_write_trylock(&kvet_sym.init_mm->mmap_lock)) {
+			up_write(&kvet_sym.init_mm->mmap_lock);
+			return true;
+		}
+		msleep(25);
+	}
+	return false;
+}
+
+/* Reading this ends the workload and gives the findings and the last state. */
+static int stop_show(struct seq_file *m, void *v)
+{
+	WRITE_ONCE(kvet_stopping, true);
+	kvet_churn_stop();
+	kvet_walkers_stop();
+	report_show(m, v);
+	kvet_oracle_show(m);
+	seq_printf(m, "state init_mm_lock %s\n", init_mm_lock_free() ? "free" : "held");
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(stop);
+
+static int __init kvet_race_init(void)
+{
+	int ret;
+
+	/* this module breaks the machine on purpose: only QEMU's board will do */
+	if (!of_machine_is_compatible("linux,dummy-virt"))
+		return -ENODEV;
+
+	ret = kvet_symbols_init();
+	if (!ret)
+		ret = kvet_oracle_start();
+	if (!ret && kvet_amplify)
+		ret = kvet_amplify_start();
+	if (ret)
+		goto fail;
+	folder = debugfs_create_dir("kvet", NULL);
+	debugfs_create_file("report", 0400, folder, NULL, &report_fops);
+	debugfs_create_file("stop", 0400, folder, NULL, &stop_fops);
+	ret = kvet_churn_start(threads, pud);
+	if (!ret)
+		ret = kvet_walkers_start(walkers, wx);
+	if (!ret)
+		return 0;
+	WRITE_ONCE(kvet_stopping, true);
+	kvet_churn_stop();
+	kvet_walkers_stop();
+	debugfs_remove(folder);
+fail:
+	kvet_amplify_stop();
+	kvet_oracle_stop();
+	return ret;
+}
+
+/* No exit: a stuck thread may be in here, and the guest is gone after the run. */
+module_init(kvet_race_init);
+MODULE_DESCRIPTION("Races page-table freeing against page-table walks");
+MODULE_LICENSE("GPL");

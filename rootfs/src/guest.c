@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Command line, report port and small files of the guest's programs. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+static char cmdline[4096];
+static int report = -1;
+static int results;
+
+long read_file(const char *path, char *buffer, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t filled = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		return -1;
+	while (filled < size - 1 && (got = read(fd, buffer + filled, size - 1 - filled)) > 0)
+		filled += got;
+	close(fd);
+	buffer[filled] = '\0';
+	return filled;
+}
+
+const char *option(const char *name, const char *fallback)
+{
+	static char values[16][128];
+	static int next;
+	char key[64], *found;
+	char *value = values[next++ % 16];
+
+	if (!cmdline[0])
+		read_file("/proc/cmdline", cmdline, sizeof(cmdline));
+	snprintf(key, sizeof(key), "kvet.%s=", name);
+	found = strstr(cmdline, key);
+	if (!found)
+		return fallback;
+	found += strlen(key);
+	snprintf(value, sizeof(values[0]), "%.*s", (int)strcspn(found, " \n"), found);
+	return value;
+}
+
+double option_number(const char *name, double fallback)
+{
+	const char *text = option(name, NULL);
+
+	return text ? atof(text) : fallback;
+}
+
+void refuse_outside_guest(void)
+{
+	if (option("mode", NULL))
+		return;
+	fprintf(stderr, "this program is for kvet guests only\n");
+	exit(4);
+}
+
+/* Without udev nobody makes /dev/virtio-ports/; sysfs tells which port is ours. */
+void open_report(void)
+{
+	const char *folder = "/sys/class/virtio-ports";
+	char path[300], name[64];
+	struct dirent *entry;
+	DIR *ports;
+	int tries;
+
+	for (tries = 0; tries < 100 && report < 0; tries++) {
+		ports = opendir(folder);
+		while (ports && (entry = readdir(ports))) {
+			snprintf(path, sizeof(path), "%s/%s/name", folder, entry->d_name);
+			if (read_file(path, name, sizeof(name)) <= 0 ||
+			    strncmp(name, "kvet.report", 11))
+				continue;
+			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+			report = open(path, O_WRONLY | O_CLOEXEC);
+		}
+		if (ports)
+			closedir(ports);
+		if (report < 0)
+			usleep(20000);
+	}
+}
+
+void say(const char *format, ...)
+{
+	char line[1024];
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(line, sizeof(line) - 1, format, args);
+	va_end(args);
+	if (length > (int)sizeof(line) - 2)
+		length = sizeof(line) - 2;
+	line[length++] = '\n';
+	if (report < 0 || write(report, line, length) != length)
+		fprintf(stderr, "report: %.*s", length, line);
+}
+
+double uptime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+void relay(const char *path)
+{
+	static char text[65536];
+	char *line, *rest = text;
+
+	if (read_file(path, text, sizeof(text)) < 0)
+		return;
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			say("# kvet %s", line);
+}
+
+void result(int ok, const char *name, const char *note)
+{
+	say("%s %d %s%s%s", ok ? "ok" : "not ok", ++results, name, note ? " # " : "",
+	    note ? note : "");
+}
+
+int load_module(const char *name, const char *params)
+{
+	char path[128];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/lib/modules/%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the guest's programs share: the command line, the report port, small files. */
+#ifndef KVET_GUEST_H
+#define KVET_GUEST_H
+
+#include <stddef.h>
+
+#define CHURN_STATS "/sys/kernel/debug/kvet/report"
+#define CHURN_STOP "/sys/kernel/debug/kvet/stop"
+#define DUMP "/sys/kernel/debug/kernel_page_tables"
+
+/* Value of kvet.NAME on the kernel command line, or FALLBACK. */
+const char *option(const char *name, const char *fallback);
+double option_number(const char *name, double fallback);
+
+/* Ends the program unless the kernel command line is that of a kvet guest. */
+void refuse_outside_guest(void);
+
+/* Opens the port called kvet.report; say() writes a line to it, whole or not at all. */
+void open_report(void);
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+double uptime(void);
+/* Reads a small file, cut at SIZE - 1; returns its length or -1. */
+long read_file(const char *path, char *buffer, size_t size);
+/* Passes each line of FILE on to the report with `# kvet ' before it. */
+void relay(const char *path);
+
+/* One result line of KTAP. */
+void result(int ok, const char *name, const char *note);
+
+/* Workloads; each returns when its time is up. */
+void run_ptdump_race(void);
+void run_test_vmalloc(void);
+
+/* Loads /lib/modules/NAME.ko with PARAMS; returns 0 or -errno. */
+int load_module(const char *name, const char *params);
+
+/* Readers of the dump, each a process; counts are shared with the parent. */
+struct reader_counts {
+	long reads;
+	long bytes;
+	long garbage;
+	double longest;
+};
+void start_readers(int count);
+void stop_readers(void);
+const struct reader_counts *reader_counts(void);
+void report_readers(void);
+
+#endif

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PID 1 of a kvet guest: mounts, runs the workload that the command line names
+ * and reports through its own virtio-serial port; or gives a shell.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+static void mounts(void)
+{
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	mount("tmpfs", "/tmp", "tmpfs", 0, NULL);
+	mkdir("/dev/pts", 0755);
+	mount("devpts", "/dev/pts", "devpts", 0, NULL);
+}
+
+/* `NAME VALUE' of a /proc file whose lines are name and number. */
+static long proc_number(const char *path, const char *name)
+{
+	static char text[65536];
+	char *found;
+
+	if (read_file(path, text, sizeof(text)) < 0)
+		return -1;
+	found = *name ? strstr(text, name) : text;
+	return found ? atol(found + strcspn(found, "0123456789")) : -1;
+}
+
+static void report_state(long tables_before)
+{
+	say("# kvet state tainted %ld", proc_number("/proc/sys/kernel/tainted", ""));
+	say("# kvet state debug_locks %ld", proc_number("/proc/lockdep_stats", "debug_locks:"));
+	say("# kvet state nr_page_table_pages_before %ld", tables_before);
+	say("# kvet state nr_page_table_pages_after %ld",
+	    proc_number("/proc/vmstat", "nr_page_table_pages"));
+}
+
+static void run(void)
+{
+	const char *workload = option("workload", "ptdump-race");
+	long tables;
+
+	open_report();
+	say("KTAP version 1");
+	say("# kvet stage init %.3f", uptime());
+	tables = proc_number("/proc/vmstat", "nr_page_table_pages");
+	if (!strcmp(workload, "ptdump-race"))
+		run_ptdump_race();
+	else if (!strcmp(workload, "test-vmalloc"))
+		run_test_vmalloc();
+	else
+		result(0, "workload", "SKIP no such workload");
+	say("# kvet stage done %.3f", uptime());
+	report_state(tables);
+	say("# kvet end");
+}
+
+static void shell(void)
+{
+	char *const argv[] = { "sh", "-l", NULL };
+	char *const env[] = { "HOME=/", "TERM=vt102", "PATH=/bin:/sbin:/usr/bin:/usr/sbin",
+			      "ENV=/etc/profile", "PS1=kvet# ", NULL };
+	pid_t child = fork();
+	int console;
+
+	if (!child) {
+		setsid();
+		console = open("/dev/ttyAMA0", O_RDWR);
+		dup2(console, 0);
+		dup2(console, 1);
+		dup2(console, 2);
+		ioctl(0, TIOCSCTTY, 1);
+		execve("/bin/sh", argv, env);
+		_exit(127);
+	}
+	while (waitpid(-1, NULL, 0) != child)
+		;
+}
+
+int main(int argc, char **argv)
+{
+	if (getpid() != 1) {
+		/* `stress' in the shell: the workload of the command line, reported here */
+		refuse_outside_guest();
+		run();
+		return 0;
+	}
+	mounts();
+	if (!strcmp(option("mode", "run"), "shell"))
+		shell();
+	else
+		run();
+	sync();
+	reboot(RB_POWER_OFF);
+	return 0;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Readers of /sys/kernel/debug/kernel_page_tables, each a process of its own.
+ * What they get is checked: ranges are ordered, do not overlap, have the size
+ * they claim, and end where a level of the page table may end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+#define MAX_READERS 8
+#define DUMP_BYTES (4 << 20)
+
+static pid_t readers[MAX_READERS];
+static int nr_readers;
+static struct reader_counts *counts;
+static char *bad_line;
+
+const struct reader_counts *reader_counts(void)
+{
+	return counts;
+}
+
+static unsigned long unit_of(char letter)
+{
+	switch (letter) {
+	case 'K': return 1UL << 10;
+	case 'M': return 1UL << 20;
+	case 'G': return 1UL << 30;
+	case 'T': return 1UL << 40;
+	case 'P': return 1UL << 50;
+	case 'E': return 1UL << 60;
+	}
+	return 0;
+}
+
+/* Whether LINE may follow a range that ended at *END; moves *END on. */
+static int line_is_sane(const char *line, unsigned long *end)
+{
+	unsigned long from, to, size;
+	char unit, level[8] = "";
+
+	if (!strncmp(line, "---[ ", 5) || !*line)
+		return 1;
+	if (sscanf(line, "0x%16lx-0x%16lx %lu%c %7s", &from, &to, &size, &unit, level) < 4)
+		return 0;
+	if (from < *end || to - from != size * unit_of(unit) || (from & 0xfff) || (to & 0xfff))
+		return 0;
+	/* a block entry starts at a multiple of its size */
+	if (strstr(line, " BLK ") && !strcmp(level, "PMD") && (from & 0x1fffff))
+		return 0;
+	if (strstr(line, " BLK ") && !strcmp(level, "PUD") && (from & 0x3fffffff))
+		return 0;
+	*end = to;
+	return 1;
+}
+
+static void check(char *text, long length)
+{
+	unsigned long end = 0;
+	char *line, *next;
+
+	for (line = text; line < text + length; line = next) {
+		next = memchr(line, '\n', text + length - line);
+		if (!next)
+			break;
+		*next++ = '\0';
+		if (line_is_sane(line, &end))
+			continue;
+		if (!__atomic_fetch_add(&counts->garbage, 1, __ATOMIC_RELAXED))
+			snprintf(bad_line, 200, "%s", line);
+		return;
+	}
+}
+
+static void read_dumps(void)
+{
+	char *text = malloc(DUMP_BYTES);
+	struct timespec before, after;
+	double took;
+	long length;
+
+	for (;;) {
+		clock_gettime(CLOCK_MONOTONIC, &before);
+		length = read_file(DUMP, text, DUMP_BYTES);
+		clock_gettime(CLOCK_MONOTONIC, &after);
+		if (length <= 0)
+			_exit(1);
+		took = after.tv_sec - before.tv_sec + (after.tv_nsec - before.tv_nsec) / 1e9;
+		if (took > counts->longest)
+			counts->longest = took;
+		__atomic_fetch_add(&counts->reads, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&counts->bytes, length, __ATOMIC_RELAXED);
+		check(text, length);
+		usleep(random() % 4000);
+	}
+}
+
+void start_readers(int count)
+{
+	counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bad_line = (char *)(counts + 1);
+	for (nr_readers = 0; nr_readers < count && nr_readers < MAX_READERS; nr_readers++) {
+		readers[nr_readers] = fork();
+		if (!readers[nr_readers]) {
+			srandom(option_number("seed", 1) + nr_readers);
+			read_dumps();
+		}
+	}
+}
+
+void stop_readers(void)
+{
+	int i, tries, left;
+
+	for (i = 0; i < nr_readers; i++)
+		kill(readers[i], SIGKILL);
+	/* a reader that is stuck in the kernel does not die: do not wait for ever */
+	for (tries = 0, left = nr_readers; left > 0 && tries < 100; tries++) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			left--;
+		if (left > 0)
+			usleep(20000);
+	}
+	say("# kvet state readers_stuck %d", left);
+}
+
+void report_readers(void)
+{
+	say("# kvet metric dump_reads %ld reads", counts->reads);
+	say("# kvet metric dump_bytes %ld bytes", counts->bytes);
+	say("# kvet metric longest_read %.6f s", counts->longest);
+	if (counts->garbage) {
+		say("# kvet finding ptdump-garbage ptdump_walk ptdump-garbage: %.150s", bad_line);
+		fprintf(stderr, "kvet: ptdump-garbage: %.150s\n", bad_line);
+	}
+}
