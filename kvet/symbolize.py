@@ -8,10 +8,12 @@ lines that the series under test touched are marked from the tree and patches.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -22,9 +24,8 @@ from kvet.lane import SOURCE
 from kvet.model import Finding, Frame
 from kvet.toolchain import CROSS_COMPILE
 
-HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
-NEW_FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
 LOCATION = re.compile(r"^(.*?):(\d+)")
+Place: TypeAlias = tuple[str, str]
 
 
 def symbolize_findings(
@@ -32,10 +33,13 @@ def symbolize_findings(
     *,
     vmlinux: Path,
     modules: Path,
-    source: Path | None = None,
-    patches: Sequence[Path] = (),
+    sources: Sequence[Path] = (),
+    touched: Container[str] = (),
 ) -> tuple[Finding, ...]:
     """The findings with `location`, `source` and `touched` filled in where they can be known.
+
+    `sources` are folders to look for source files in, first the ones that the
+    series changed; `touched` holds the `file:line` that the series wrote.
 
     A frame that cannot be resolved stays as it was: a missing tool or a
     damaged file costs the lines, never the finding.
@@ -45,39 +49,49 @@ def symbolize_findings(
         places = _places(frames, vmlinux, modules)
     except (KvetError, OSError):
         return tuple(findings)
-    touched = touched_lines(patches)
-    known = {frame: _located(frame, place, source, touched) for frame, place in places.items()}
+    known = {f: _located(f, place, sources, touched) for f, place in places.items()}
     return tuple(
-        replace(f, frames=tuple(known.get(frame, frame) for frame in f.frames)) for f in findings
+        replace(f, frames=tuple(x for frame in f.frames for x in known.get(frame, (frame,))))
+        for f in findings
     )
 
 
 def _located(
-    frame: Frame, place: str, source: Path | None, touched: Mapping[str, set[int]]
-) -> Frame:
-    found = LOCATION.match(place)
-    if found is None:
-        return frame
-    name, line = found.group(1).removeprefix(f"{SOURCE}/"), int(found.group(2))
-    return replace(
-        frame,
-        location=f"{name}:{line}",
-        source=_source_line(source / name, line) if source else "",
-        touched=line in touched.get(name, ()),
-    )
+    frame: Frame, places: Sequence[Place], sources: Sequence[Path], touched: Container[str]
+) -> tuple[Frame, ...]:
+    """`frame` with its place, after one frame for each function that was inlined there."""
+    located = []
+    for func, text in places:
+        found = LOCATION.match(text)
+        if found is None:
+            return (frame,)
+        name, line = found.group(1), int(found.group(2))
+        name = name.removeprefix(f"{SOURCE}/").replace("/kvet/rootfs/", "rootfs/")
+        located.append(
+            replace(
+                frame,
+                func=func,
+                offset="",
+                location=f"{name}:{line}",
+                source=_source_line(sources, name, line),
+                touched=f"{name}:{line}" in touched,
+            )
+        )
+    outer = replace(located[-1], func=frame.func, offset=frame.offset)
+    return (*located[:-1], outer)
 
 
-def _places(frames: Iterable[Frame], vmlinux: Path, modules: Path) -> dict[Frame, str]:
-    """`file:line` of every frame that has a symbol and an offset."""
+def _places(frames: Iterable[Frame], vmlinux: Path, modules: Path) -> dict[Frame, list[Place]]:
+    """Function and `file:line`, innermost first, of every frame with a symbol and an offset."""
     by_binary: dict[Path, dict[Frame, int]] = {}
     for frame in frames:
         binary = modules / f"{frame.module}.ko" if frame.module else vmlinux
         address = _address(frame, binary)
         if address is not None:
             by_binary.setdefault(binary, {})[frame] = address
-    places: dict[Frame, str] = {}
+    places: dict[Frame, list[Place]] = {}
     for binary, addresses in by_binary.items():
-        lines = _addr2line(binary, list(addresses.values()))
+        lines = addr2line(binary, list(addresses.values()))
         places.update(zip(addresses, lines, strict=True))
     return places
 
@@ -86,52 +100,57 @@ def _address(frame: Frame, binary: Path) -> int | None:
     """Address of a frame in its binary; a return address points behind its call."""
     if not frame.offset or not binary.exists():
         return None
-    start = symbols(binary).get(frame.func.split(".")[0] if "." in frame.func else frame.func)
-    start = symbols(binary).get(frame.func, start)
+    known = functions(binary)
+    found = known.get(frame.func) or known.get(frame.func.split(".")[0])
     offset = int(frame.offset.split("/")[0], 16)
-    return None if start is None else start + max(0, offset - 4)
+    return None if found is None else found[0] + max(0, offset - 4)
 
 
 @lru_cache(maxsize=32)
-def symbols(binary: Path) -> Mapping[str, int]:
-    """Function name to address, from the symbol table of an ELF file."""
+def functions(binary: Path) -> Mapping[str, tuple[int, int]]:
+    """Function name to address and size, from the symbol table of an ELF file."""
     with binary.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         if not isinstance(table, SymbolTableSection):
             return {}
         return {
-            s.name: s["st_value"]
+            s.name: (s["st_value"], s["st_size"])
             for s in table.iter_symbols()
             if s["st_info"]["type"] == "STT_FUNC"
         }
 
 
-def _addr2line(binary: Path, addresses: Sequence[int]) -> list[str]:
-    argv = (f"{CROSS_COMPILE}addr2line", "-e", str(binary), *map(hex, addresses))
+def function_ranges(binary: Path, addresses: Iterable[int]) -> list[tuple[int, int]]:
+    """Start and length of every function that holds one of `addresses`."""
+    known = sorted(set(functions(binary).values()))
+    starts = [start for start, _ in known]
+    found = set()
+    for address in addresses:
+        start, size = known[max(0, bisect_right(starts, address) - 1)]
+        if start <= address < start + size:
+            found.add((start, size))
+    return sorted(found)
+
+
+def addr2line(binary: Path, addresses: Sequence[int]) -> list[list[Place]]:
+    """For each address its function and `file:line`, inlined functions first."""
+    argv = (f"{CROSS_COMPILE}addr2line", "-a", "-i", "-f", "-e", str(binary), *map(hex, addresses))
     done = proc.run(argv, timeout_s=60)
-    lines = done.stdout.decode(errors="replace").splitlines()
-    if done.returncode or len(lines) != len(addresses):
-        raise InfraError(f"addr2line gave {len(lines)} lines for {len(addresses)} addresses")
-    return lines
+    found: list[list[Place]] = []
+    lines = iter(done.stdout.decode(errors="replace").splitlines())
+    for line in lines:
+        if line.startswith("0x"):
+            found.append([])
+        elif found:
+            found[-1].append((line, next(lines, "")))
+    if done.returncode or len(found) != len(addresses):
+        raise InfraError(f"addr2line knew {len(found)} of {len(addresses)} addresses")
+    return found
 
 
-def _source_line(path: Path, line: int) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+def _source_line(sources: Sequence[Path], name: str, line: int) -> str:
+    path = next((folder / name for folder in sources if (folder / name).is_file()), None)
+    if path is None:
         return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return lines[line - 1].strip() if 0 < line <= len(lines) else ""
-
-
-def touched_lines(patches: Sequence[Path]) -> dict[str, set[int]]:
-    """File to the line numbers that the hunks of `patches` span in the patched tree."""
-    touched: dict[str, set[int]] = {}
-    for path in patches:
-        name = ""
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if found := NEW_FILE.match(text):
-                name = found.group(1)
-            elif found := HUNK.match(text):
-                start, count = int(found.group(1)), int(found.group(2) or 1)
-                touched.setdefault(name, set()).update(range(start, start + count))
-    return touched

@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 
 from kvet.detectors.blame import Blamed, blame, origin
-from kvet.detectors.lines import MAX_LINE, cap_lines, clean, strip
+from kvet.detectors.heads import find_hits, settle, stop_line
+from kvet.detectors.lines import cap_lines, clean
+from kvet.detectors.reading import blocks_of_file, blocks_of_lines, blocks_of_text
 from kvet.detectors.splat import Hit, Splat, cut, frames_of, is_cut_off
-from kvet.detectors.table import Row, table
+from kvet.detectors.table import Row
 from kvet.detectors.titles import stable
 from kvet.detectors.unwrap import unwrapper
 from kvet.model import Finding
 
-BLOCK = 1 << 20
 LOOK_AHEAD = 1 << 18
 MAX_FINDINGS = 1000
 MAX_ALIKE = 50
 MAX_EXCERPT = 200
+MAX_EXCERPT_CHARS = 1 << 15
+_FAREWELL = 4096
+_NEVER = (-100, -100)
 _STAMPS_IN_TITLE = re.compile(r"\[ *\d+\.\d+\]")
 _NO_DIGITS = dict.fromkeys(map(ord, "0123456789abcdef"))
 _ORDERLY = re.compile(
     r"reboot: (?:Restarting system|Power down|machine restart)|kexec_core: Starting new kernel"
 )
-_RAN = re.compile(r"\[ *(?:[1-9]\d*\.\d+|0\.\d*[1-9]\d*)\]")
+_RAN = re.compile(r"\[ *(?:[1-9]\d*\.\d+|0\.0*[1-9]\d*)\]")
 
 
 @dataclass
@@ -43,56 +46,27 @@ class _State:
     seen: set[tuple[str, str, str]] = field(default_factory=set)
     alike: dict[str, int] = field(default_factory=dict)
     open: dict[str, tuple[int, int]] = field(default_factory=dict)
+    before: str = ""
     ran: bool = False
+    ran_upto: int = 0
     died: bool = False
     any_in_boot: bool = False
 
 
 def scan(lines: Iterable[bytes | str]) -> list[Finding]:
     """Find every splat in `lines` (with or without their newlines), in order."""
-    return _scan_blocks(_joined(lines))
+    return _scan_blocks(blocks_of_lines(lines))
 
 
 def scan_file(path: Path | str) -> list[Finding]:
     """Find every splat in the file at `path`; OSError when it cannot be read."""
     with open(path, "rb", buffering=0) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if 0 < size < BLOCK:
-            return _scan_blocks(iter((stream.readall().decode("utf-8", "replace"),)))
-        return _scan_blocks(_blocks(stream))
+        return _scan_blocks(blocks_of_file(stream, os.fstat(stream.fileno()).st_size))
 
 
 def scan_text(text: str) -> list[Finding]:
     """Find every splat in a log that is already one string."""
-    return _scan_blocks(iter((text,)))
-
-
-def _joined(lines: Iterable[bytes | str]) -> Iterator[str]:
-    held: list[str] = []
-    size = 0
-    for line in lines:
-        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-        held.append(text if text.endswith("\n") else text + "\n")
-        size += len(text)
-        if size >= BLOCK:
-            yield "".join(held)
-            held, size = [], 0
-    if held:
-        yield "".join(held)
-
-
-def _blocks(stream: FileIO) -> Iterator[str]:
-    """Blocks of whole lines; the far end of an endless line is dropped."""
-    rest = b""
-    while block := stream.read(BLOCK):
-        end = block.rfind(b"\n") + 1
-        if not end:
-            rest = (rest + block[:MAX_LINE])[:MAX_LINE]
-            continue
-        yield (rest + block[:end]).decode("utf-8", "replace")
-        rest = block[end:]
-    if rest:
-        yield rest.decode("utf-8", "replace")
+    return _scan_blocks(blocks_of_text(text))
 
 
 def _scan_blocks(blocks: Iterator[str]) -> list[Finding]:
@@ -124,66 +98,24 @@ def _scan_text(state: _State, text: str, limit: int, first_line: int) -> None:
         if hit.row.reboot:
             _note_boot(state, text, hit)
         elif _is_new(state, hit):
-            splat = cut(text, hit, _stop_line(hits, index))
+            splat = cut(text, hit, stop_line(hits, index))
             _tell(state, hit, splat)
-    if not state.ran:
-        state.ran = _RAN.search(text, 0, limit) is not None
+    _note_ran(state, text, limit)
+    state.ran_upto = 0
+    state.before = text[max(0, limit - _FAREWELL) : limit]
 
 
-def find_hits(text: str, first_line: int = 1) -> list[Hit]:
-    """Every line of `text` that some row fits, in order."""
-    looks = table()
-    places = [match.start() for match in looks.capital_look.finditer(text)]
-    for look in looks.other_looks:
-        at = text.find(look)
-        while at >= 0:
-            places.append(at)
-            at = text.find(look, at + len(look))
-    places.sort()
-    hits: list[Hit] = []
-    done = counted = 0
-    number = first_line
-    for place in places:
-        if place < done:
-            continue
-        start = text.rfind("\n", 0, place) + 1
-        done = text.find("\n", place)
-        done = len(text) if done < 0 else done
-        line = text[start : min(done, start + MAX_LINE)]
-        stripped = strip(line, place - start)
-        body = stripped.text.lstrip()
-        row = fitting_row(body, timed=bool(stripped.stamp)) if body else None
-        if row is not None:
-            number += text.count("\n", counted, start)
-            counted = start
-            hits.append(Hit(start, number, stripped._replace(text=body), row))
-    return hits
-
-
-def fitting_row(body: str, *, timed: bool) -> Row | None:
-    """The first row whose head fits a line's own text."""
-    for row in table().rows:
-        if row.has in body and row.regex.match(body) and (timed or not row.timed):
-            return row
-    return None
-
-
-def _stop_line(hits: list[Hit], index: int) -> int:
-    """Number of the line at which the next splat of the same context begins."""
-    hit = hits[index]
-    for other in hits[index + 1 : index + 200]:
-        if other.row.reboot:
-            return other.number
-        if not other.row.inside and (not hit.line.caller or other.context == hit.context):
-            return other.number
-    return 1 << 60
+def _note_ran(state: _State, text: str, upto: int) -> None:
+    """Whether the kernel of the current boot got past its first time stamp."""
+    state.ran = state.ran or _RAN.search(text, state.ran_upto, upto) is not None
+    state.ran_upto = upto
 
 
 def _is_new(state: _State, hit: Hit) -> bool:
     """Whether `hit` starts a splat, rather than being part or repetition of one."""
     row = hit.row
     if row.inside:
-        start, end = state.open.get(hit.context, (0, 0))
+        start, end = state.open.get(hit.context, _NEVER)
         if row.inside == "near" and hit.number - start <= 2:
             return False
         if row.inside == "yes" and (hit.number <= end or (row.cut and state.any_in_boot)):
@@ -194,18 +126,26 @@ def _is_new(state: _State, hit: Hit) -> bool:
             return False
         if len(state.seen) < 10 * MAX_FINDINGS:
             state.seen.add(key)
-    alike = row.id + hit.line.text[:100].translate(_NO_DIGITS)
-    state.alike[alike] = state.alike.get(alike, 0) + 1
+    return not _too_many(state, hit)
+
+
+def _too_many(state: _State, hit: Hit) -> bool:
+    """Count a line; whether there are more like it, or more findings, than anybody reads."""
+    alike = hit.row.id + hit.line.text[:100].translate(_NO_DIGITS)
+    count = state.alike[alike] = state.alike.get(alike, 0) + 1
     if len(state.alike) > 10 * MAX_FINDINGS:
         state.alike.clear()
-    return state.alike[alike] <= MAX_ALIKE and len(state.findings) < MAX_FINDINGS
+    return count > MAX_ALIKE or len(state.findings) >= MAX_FINDINGS
 
 
 def _note_boot(state: _State, text: str, hit: Hit) -> None:
     """A kernel starts: a finding when another one ran until then and did not say good-bye."""
-    before = text[max(0, hit.pos - 4096) : hit.pos]
-    ran = state.ran or _RAN.search(text, 0, hit.pos) is not None
-    if ran and not state.any_in_boot and not _ORDERLY.search(before):
+    before = text[max(0, hit.pos - _FAREWELL) : hit.pos]
+    if len(before) < _FAREWELL:
+        before = (state.before + before)[-_FAREWELL:]
+    _note_ran(state, text, hit.pos)
+    silent = state.ran and not state.any_in_boot and not _ORDERLY.search(before)
+    if silent and not _too_many(state, hit):
         row = hit.row
         state.findings.append(
             Finding(row.kind, row.title, "", hit.number, hit.number, family=row.title)
@@ -216,14 +156,13 @@ def _note_boot(state: _State, text: str, hit: Hit) -> None:
 
 def _tell(state: _State, hit: Hit, splat: Splat) -> None:
     """Add the finding of one splat; the first row that fits all of it names it."""
-    row, values = _settle(hit, splat)
+    row, values = settle(hit, splat)
     who = blame(row, values.get("at") or "", splat)
     values["func"] = who.func
     if any("{origin}" in alt for alt in row.alt):
         values["origin"] = origin(row, splat)
     title = stable(row.title.format(**values))
-    start_of_open = state.open.get(hit.context, (0, 0))
-    nested = hit.number <= start_of_open[1]
+    nested = hit.number <= state.open.get(hit.context, _NEVER)[1]
     state.open[hit.context] = (hit.number, splat.last if splat.closed else splat.last + 20)
     state.findings.append(
         Finding(
@@ -238,33 +177,11 @@ def _tell(state: _State, hit: Hit, splat: Splat) -> None:
             corrupted=_STAMPS_IN_TITLE.search(title) is not None
             or is_cut_off(row, splat, who.found),
             suppressed=state.died or nested,
-            excerpt=tuple(splat.texts[:MAX_EXCERPT]),
+            excerpt=_excerpt(splat.texts),
         )
     )
     state.any_in_boot = True
     state.died = state.died or row.fatal
-
-
-def _settle(hit: Hit, splat: Splat) -> tuple[Row, dict[str, str]]:
-    """The first row that fits head and body, with the values of its groups."""
-    head = hit.line.text
-    rows = table().rows
-    for row in rows[rows.index(hit.row) :]:
-        if row.has not in head:
-            continue
-        match = row.regex.match(head)
-        if not match:
-            continue
-        values = {key: value or "" for key, value in match.groupdict().items()}
-        if row.also:
-            also = next(filter(None, map(row.also_regex.search, splat.texts[1:])), None)
-            if also is None:
-                continue
-            values.update((k, v or "") for k, v in also.groupdict().items())
-        return row, values
-    row = hit.row
-    plain = Row(row.id, row.kind, row.has, row.match, "{head}", (), cut=True, family=row.family)
-    return plain, {"head": head.strip("[] ")}
 
 
 def _alt_titles(row: Row, title: str, values: dict[str, str], who: Blamed) -> tuple[str, ...]:
@@ -274,3 +191,16 @@ def _alt_titles(row: Row, title: str, values: dict[str, str], who: Blamed) -> tu
         raw = dict(values, func=who.raw)
         found += [text.format(**raw) for text in (row.title, *row.alt)]
     return tuple(sorted({stable(alt) for alt in found} - {title}))
+
+
+def _excerpt(texts: Sequence[str]) -> tuple[str, ...]:
+    """The first lines of a splat, as many as a bounded number of characters holds."""
+    head = tuple(texts[:MAX_EXCERPT])
+    if sum(map(len, head)) <= MAX_EXCERPT_CHARS:
+        return head
+    left = MAX_EXCERPT_CHARS
+    for count, text in enumerate(head):
+        left -= len(text)
+        if left < 0:
+            return head[: max(count, 1)]
+    return head

@@ -9,30 +9,44 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kvet.detectors.table import expand
+from kvet.model import Frame
 
 FUNC = expand("{FUNC}")
-_PC = r"(?:\[<?(?:0x)?[0-9a-f]+>?\] *)"
-_NAME = r"[A-Za-z_$][\w$]*"
+# Possessive repeats (`*+`) keep every expression linear on hostile lines.
+_PC = r"(?:\[<?(?:0x)?[0-9a-f]++>?\] *+)"
+_NAME = r"[A-Za-z_$][\w$]*+"
 _SYMBOL = (
-    rf"(?P<at>{_NAME})(?P<suffix>\.[\w.$]+)?"
+    rf"(?P<at>{_NAME})(?P<suffix>\.[\w.$]++)?"
     r"(?:\+0x(?P<off>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)| \((?P<where>[\w./-]+\.[chSrs]+:\d+))"
     r"(?: +\[(?P<module>[\w-]+)[^\]]*\])?"
 )
-FRAME = re.compile(rf"^ *(?:<\w+> *)?{_PC}{{0,2}} *{_SYMBOL}")
+FRAME = re.compile(rf"^ *+(?:<\w++> *+)?{_PC}{{0,2}}+{_SYMBOL}")
 """A line of a call trace; an already decoded one has file:line in place of the offset."""
 
 ARM_FRAME = re.compile(
-    rf"^ *{_PC}? *(?:\((?P<callee>{_NAME})[\w.$]*\)|(?P<bare>{_NAME})[\w.$]*) from "
+    rf"^ *+{_PC}?+(?:\((?P<callee>{_NAME})[\w.$]*+\)|(?P<bare>{_NAME})[\w.$]*+) from "
     rf"{_PC}?\(?{_SYMBOL}"
 )
 """The form of 32-bit arm, which also names the callee: that one has no line of its own."""
 
-SYMBOL = re.compile(_SYMBOL)
+SYMBOL = re.compile(rf"(?<![\w.$]){_SYMBOL}")
 _STACK_START = re.compile(
-    r"Call [Tt]race|(?:Allocated|Freed)(?: by task \d+)?:|[^k] backtrace(?: \(crc \w*\))?:"
-    r"|Backtrace:|Uninit was (?:stored to memory|created) at|Local variable .* created at:"
+    r"Call [Tt]race|(?:[Aa]llocated|[Ff]reed)(?: by task \d+(?: on cpu \d+ at [\d.]+s.*)?)?:"
+    r"|[^k] backtrace(?: \(crc \w*\))?:|Backtrace:"
+    r"|Uninit was (?:stored to memory|created) at|Local variable .* created at:"
     r"|badaddr: [0-9a-f]{16} cause: "
 )
+
+
+_FRAME_GROUPS = ("at", "suffix", "off", "size", "module", "where")
+
+
+def frame_of(match: re.Match[str], side: str = "") -> Frame:
+    """The frame that a match of FRAME, ARM_FRAME or SYMBOL describes."""
+    name, suffix, off, size, module, where = match.group(*_FRAME_GROUPS)
+    offset = f"0x{off}/0x{size}" if off else ""
+    name = name + suffix if suffix else name
+    return Frame(name, offset, module or "", where or "", "", False, side)
 
 
 def is_stack_start(text: str) -> bool:
@@ -54,11 +68,11 @@ PLACES = {
         (
             "pc",
             "",
-            rf" *(?:[RE]?IP|NIP|e?pc|PC is at) ?:? ?(?:\d+:)?(?:{_PC}+ *)?"
-            rf"(?:{FUNC}|0x[0-9a-f]+| *\(null\)|\[< *\(null\)>\])",
+            rf" *+(?:[RE]?IP|NIP|e?pc|PC is at) ?:? ?(?:\d+:)?{_PC}*+ *+"
+            rf"(?:{FUNC}|0x[0-9a-f]+|\(null\)|\[< *+\(null\)>\])",
         ),
-        ("lock", "at: ", rf".*\bat: (?:{_PC} *)?{FUNC}"),
-        ("bracketed", "] ", rf".*?{_PC} *{FUNC}"),
+        ("lock", "at: ", rf".*\bat: {_PC}?+{FUNC}"),
+        ("bracketed", "] ", rf".*?{_PC}{FUNC}"),
         ("became", "which became", r".*which became .* at:"),
         ("timer", "apic_timer_interrupt", ""),
         ("interrupted", "", r".*(?:apic_timer_interrupt|Exception stack|el1h_64_irq)"),

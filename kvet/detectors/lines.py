@@ -96,6 +96,10 @@ def is_plain(stamp: str, text: str) -> bool:
 
 
 def _strip_other(line: str, upto: int) -> Stripped:
+    head = line[:1]
+    user = head.isdigit() or line[:3] in _MONTHS or line[:4] in _FACILITIES
+    if user and _NOT_KERNEL.match(line):
+        return Stripped("user", "user", "", len(line))
     if upto and _LATER_STAMP.search(line, 0, upto):
         return _after_last_stamp(line, upto)
     for form in _forms_for(line):
@@ -103,13 +107,9 @@ def _strip_other(line: str, upto: int) -> Stripped:
         if match:
             start = match.end()
             return Stripped(match[1] or "logger", match[2] or "", line[start:MAX_LINE], start)
-    head = line[:1]
-    if head.isdigit() or line[:3] in _MONTHS or line[:4] in _FACILITIES:
-        if _NOT_KERNEL.match(line):
-            return Stripped("user", "user", "", len(line))
-        clock = _HOST_CLOCK.match(line)
-        if clock:
-            return Stripped("", "", line[clock.end() : MAX_LINE], clock.end())
+    clock = _HOST_CLOCK.match(line) if user else None
+    if clock:
+        return Stripped("", "", line[clock.end() : MAX_LINE], clock.end())
     return Stripped("", "", line[:MAX_LINE], 0)
 
 
@@ -133,7 +133,6 @@ def _after_last_stamp(line: str, upto: int) -> Stripped:
 
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-B0-2]|\x1b[=>]|\^\[\[[0-9;]*m")
-_LONG = re.compile(rf"([^\n]{{{MAX_LINE}}})[^\n]+")
 
 
 def clean(text: str) -> str:
@@ -150,5 +149,5 @@ def clean(text: str) -> str:
 def cap_lines(text: str) -> str:
     """Cut every line to MAX_LINE characters, when there are long ones at all."""
     if text.count("\n") * MAX_LINE < len(text):
-        return _LONG.sub(r"\1", text)
+        return "\n".join([line[:MAX_LINE] for line in text.split("\n")])
     return text

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kvet.detectors.frames import ARM_FRAME, FRAME, PLACES, SYMBOL, is_stack_start
+from kvet.detectors.frames import ARM_FRAME, FRAME, PLACES, SYMBOL, frame_of, is_stack_start
 from kvet.detectors.lines import (
     MAX_LINE,
+    PLAIN,
     PLAIN_CONTEXT,
     PLAIN_LINES,
     Stripped,
@@ -32,7 +33,10 @@ _BEFORE_PANIC = {"kmsan": 16}
 _PANIC = "Kernel panic - not syncing"
 _ALL_CPUS = "Sending NMI from CPU"
 _MARKS = (*_CLOSE, _PANIC, _ALL_CPUS)
+_MARK_HEADS = frozenset(mark[0] for mark in _MARKS)
 _FAR = 1 << 60
+_FIRST_PIECE = 4096
+_LAST_PIECE = 65536
 
 
 class Hit(NamedTuple):
@@ -67,13 +71,13 @@ class Splat:
 def _pieces(text: str, pos: int) -> Iterator[list[tuple[str, str, str]]]:
     """Stamp, caller and text of the lines below the one at `pos`, a piece at a time."""
     start = text.find("\n", pos) + 1
-    piece = 6144
+    piece = _FIRST_PIECE
     while 0 < start < len(text):
         end = text.find("\n", start + piece)
         end = len(text) if end < 0 else end
         yield PLAIN_LINES.findall(text, start, end)
         start = end + 1
-        piece = 65536
+        piece = min(2 * piece, _LAST_PIECE)
 
 
 def cut(text: str, hit: Hit, stop_line: int) -> Splat:
@@ -85,13 +89,17 @@ def cut(text: str, hit: Hit, stop_line: int) -> Splat:
     """
     own = hit.line
     cutter = _Cutter(hit, stop_line)
-    choose = _plain_own if PLAIN_CONTEXT.fullmatch(own.caller) and own.stamp else _dressed_own
+    plain = PLAIN_CONTEXT.fullmatch(own.caller) and PLAIN.match(text, hit.pos)
+    choose = _plain_own if plain else _dressed_own
     number = hit.number
     for piece in _pieces(text, hit.pos):
-        if cutter.feed(choose(piece, own, cutter.all_cpus), number):
-            break
+        done = cutter.feed(choose(piece, own, cutter.all_cpus), number)
+        if cutter.turned:
+            since, cutter.turned = cutter.turned - number, 0
+            more = [line for line in choose(piece, own, True) if line[0] > since]
+            done = done or cutter.feed(more, number)
         number += len(piece)
-        if number - cutter.own_number > MAX_FOREIGN:
+        if done or number - cutter.own_number > MAX_FOREIGN:
             break
     return cutter.splat
 
@@ -103,6 +111,7 @@ class _Cutter:
         self.splat = Splat([hit.line.text], hit.number)
         self.own_number = hit.number
         self.all_cpus = False
+        self.turned = 0
         self._hit = hit
         self._stop = stop_line
         self._quiet = 0
@@ -114,11 +123,15 @@ class _Cutter:
         """Take lines numbered from `base`; True when the splat is over."""
         splat = self.splat
         texts, frames = splat.texts, splat.frames
-        quiet = self._quiet
+        quiet, last, stop = self._quiet, self.own_number, self._stop
+        own = last
         for offset, body in lines:
             number = base + offset
-            if number >= self._stop and self._stops():
-                return True
+            if number >= stop or number - last > MAX_FOREIGN:
+                if number - last > MAX_FOREIGN or self._stops():
+                    return True
+                stop = _FAR
+            last = number
             if "+0x" in body:
                 if (" ? " in body and "<EOI>" not in body) or body.endswith("(unreliable)"):
                     continue
@@ -127,7 +140,7 @@ class _Cutter:
                     frames[len(texts)] = match
                 splat.last = number
                 quiet = 0
-            elif body.startswith(_MARKS) and self._marked(body, number):
+            elif body[:1] in _MARK_HEADS and body.startswith(_MARKS) and self._marked(body, number):
                 return True
             elif ":" in body and self._informs(body):
                 splat.last = number
@@ -137,8 +150,10 @@ class _Cutter:
                 if quiet > MAX_QUIET and frames:
                     return True
             texts.append(body[:MAX_LINE])
-            self.own_number = number
-        self._quiet = quiet
+            own = number
+            if self.turned:
+                break
+        self._quiet, self.own_number = quiet, own
         return len(texts) >= MAX_OWN_LINES or self.own_number - self._hit.number > MAX_RAW_LINES
 
     def _stops(self) -> bool:
@@ -154,6 +169,7 @@ class _Cutter:
         if body.startswith(_PANIC):
             self.splat.closed = len(self.splat.texts) > self._patience
         elif body.startswith(_ALL_CPUS):
+            self.turned = 0 if self.all_cpus else number
             self.all_cpus = True
         else:
             self.splat.last, self.splat.closed = number, True
@@ -213,27 +229,34 @@ def frames_of(splat: Splat) -> tuple[Frame, ...]:
     for text in splat.texts[1:first]:
         if "+0x" in text and PLACES["pc"].regex.match(text):
             symbol = SYMBOL.search(text)
-            frames = [_frame(symbol)] if symbol else []
+            frames = [frame_of(symbol)] if symbol else []
             break
     previous = first - 1
+    sides = _sides(splat.texts)
+    side = ""
     end = next((start for start in splat.starts if start > first), len(splat.texts))
     for index, match in splat.frames.items():
         if index > previous + 3 or index > end or len(frames) >= MAX_FRAMES:
             break
-        frame = _frame(match)
+        if sides:
+            side = next((sides[at] for at in range(index, -1, -1) if at in sides), "")
+        frame = frame_of(match, side)
         if not (len(frames) == 1 and frames[0] == frame):
             frames.append(frame)
         previous = index
     return tuple(frames)
 
 
-def _frame(match: re.Match[str]) -> Frame:
-    name, suffix, off, size, module, where = match.group(*_FRAME_GROUPS)
-    offset = f"0x{off}/0x{size}" if off else ""
-    return Frame(name + suffix if suffix else name, offset, module or "", where or "")
+def _sides(texts: Sequence[str]) -> dict[int, str]:
+    """The lines that name the side of the frames below them; mostly there are none."""
+    if not texts[0].startswith("kvet: "):
+        return {}
+    found = ((index, _SIDE.match(text)) for index, text in enumerate(texts))
+    return {index: match[1] for index, match in found if match}
 
 
-_FRAME_GROUPS = ("at", "suffix", "off", "size", "module", "where")
+# the workload module prints both stacks of a breach: rootfs/module/oracle.c
+_SIDE = re.compile(r"kvet: (\w+) by pid \d+:")
 
 
 def is_cut_off(row: Row, splat: Splat, found: bool) -> bool:

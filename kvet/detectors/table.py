@@ -15,7 +15,7 @@ import yaml
 _HERE = Path(__file__).parent
 
 MACROS = {
-    "{FUNC}": r"(?P<at>[A-Za-z_$][\w$]*)(?:\.[\w.$]+)?"
+    "{FUNC}": r"(?P<at>[A-Za-z_$][\w$]*+)(?:\.[\w.$]++)?"
     r"(?:\+0x[0-9a-f]+| \([\w./-]+\.[chSrs]+:\d+)",
     "{SRC}": r"[\w./-]+\.[a-z]+:\d+",
     "{PC}": r"\[<?(?:0x)?[0-9a-f]+>?\]",

@@ -23,6 +23,7 @@ _CONTROL = re.compile(r"[^ -~]")
 
 def stable(title: str) -> str:
     """Replace addresses, numbers, CPUs and offsets, and fold white space."""
+    title = title[: 4 * MAX_TITLE]
     if _CHANGING.search(title):
         for regex, word in _STEPS:
             title = regex.sub(word, title)

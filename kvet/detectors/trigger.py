@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kvet.detectors.engine import fitting_row
+from kvet.detectors.heads import fitting_row
 from kvet.detectors.lines import MAX_LINE, clean, strip
 from kvet.detectors.table import table
 

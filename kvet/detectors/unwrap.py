@@ -11,8 +11,8 @@ _YAML_LINE = re.compile(r'- \{ *"?dt"?:')
 _JSON_LINE = re.compile(r'\s*\[?\s*\{ *"(?:dt|lvl|msg)":')
 _TARGET = re.compile(r'"?lvl"?: *"?(?:target|feedback)\b')
 _MESSAGE = re.compile(
-    r'"?msg"?: *(?:"(?P<double>(?:[^"\\]|\\.)*)"|'
-    r"'(?P<single>(?:[^']|'')*)'|(?P<bare>[^}\n]*?)\}?$)"
+    r'(?>.*?\bmsg"?: *)(?:"(?P<double>(?:[^"\\]|\\.)*+)"|'
+    r"'(?P<single>(?:[^']|'')*+)'|(?P<bare>[^}\n]*+)\}?$)"
 )
 _RECORD = re.compile(r"\} *, *(?=\{)")
 
@@ -25,6 +25,13 @@ def unwrapper(head: str) -> Callable[[str], str]:
     if _JSON_LINE.match(start):
         return _unwrap_json
     return _as_is
+
+
+def is_one_line_json(head: bytes) -> bool:
+    """Whether a log that begins with `head` has all its JSON records in one endless line."""
+    return (
+        b"\n" not in head and _JSON_LINE.match(head[:4096].decode("utf-8", "replace")) is not None
+    )
 
 
 def _as_is(block: str) -> str:
@@ -47,7 +54,7 @@ def _message(line: str) -> str:
     """The console text of one record; "" for what the test system itself said."""
     if not _TARGET.search(line[:400]):
         return "" if "lvl" in line[:400] else line
-    match = _MESSAGE.search(line[:65536])
+    match = _MESSAGE.match(line[:65536])
     if match is None:
         return ""
     if match["double"] is not None:
