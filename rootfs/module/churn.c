@@ -31,6 +31,7 @@ struct churner {
 	unsigned long base;
 	bool pud;
 	bool finished;
+	bool got_block;		/* blocks are possible here: small pages mean a back-off */
 	unsigned long progress;
 	struct rnd_state random;
 };
@@ -78,10 +79,11 @@ static void churn_range(struct churner *me, unsigned long addr, unsigned long si
 	if (kvet_sym.map_range(addr, addr + size, NOWHERE, prot))
 		return;
 	if (is_block(addr, pud)) {
+		me->got_block = true;
 		kvet_count(KVET_huge_maps);
 		if (pud)
 			kvet_count(KVET_pud_maps);
-	} else {
+	} else if (me->got_block) {
 		kvet_count(KVET_backoffs);
 	}
 	kvet_sym.unmap_range(addr, addr + size);
@@ -106,6 +108,7 @@ static int churn(void *data)
 	struct churner *me = data;
 	unsigned long slot, round;
 
+	kvet_amplify_me();
 	for (round = 0; !READ_ONCE(kvet_stopping); round++) {
 		slot = me->base + (round % AREA_PMDS) * PMD_SIZE;
 		if (me->pud && round % 4 == 3)

@@ -63,6 +63,8 @@ struct kvet_symbols {
 	struct vm_struct *(*get_vm_area)(unsigned long size, unsigned long flags);
 	void (*ptdump_walk)(struct seq_file *s, struct ptdump_info *info);
 	void *ptdump_check_wx;
+	unsigned int (*save_stack)(struct pt_regs *regs, unsigned long *store,
+				   unsigned int size, unsigned int skip);
 };
 
 extern struct kvet_symbols kvet_sym;
@@ -87,6 +89,7 @@ void kvet_oracle_stop(void);
 void kvet_oracle_show(struct seq_file *m);
 
 int kvet_amplify_start(void);
+void kvet_amplify_me(void);
 void kvet_amplify_stop(void);
 
 /* A random number below @bound of a thread's own sequence. */

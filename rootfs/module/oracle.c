@@ -28,6 +28,9 @@
 #include <linux/stacktrace.h>
 #include <linux/uaccess.h>
 
+#include <linux/delay.h>
+#include <linux/rcupdate.h>
+
 #include "kvet_race.h"
 
 #define MAX_WALKS	32
@@ -92,9 +95,15 @@ static void oracle_unlock(unsigned long flags)
 	local_irq_restore(flags);
 }
 
-static void take_stack(struct stack *stack)
+/*
+ * The stack of the probed function, which has not made its frame yet: its
+ * caller is in the link register alone.
+ */
+static void take_stack(struct stack *stack, struct pt_regs *regs)
 {
-	stack->depth = stack_trace_save(stack->entries, STACK_DEPTH, 2);
+	stack->entries[0] = instruction_pointer(regs);
+	stack->entries[1] = regs->regs[30];
+	stack->depth = 2 + kvet_sym.save_stack(regs, stack->entries + 2, STACK_DEPTH - 2, 1);
 	stack->pid = current->pid;
 }
 
@@ -169,7 +178,7 @@ static int pmd_free_enter(struct kprobe *probe, struct pt_regs *regs)
 	unsigned long flags;
 	struct stack stack;
 
-	take_stack(&stack);
+	take_stack(&stack, regs);
 	flags = oracle_lock();
 	table_pending((u64 *)regs->regs[0], NULL, regs->regs[1], false, &stack);
 	oracle_unlock(flags);
@@ -187,7 +196,7 @@ static int pud_free_enter(struct kprobe *probe, struct pt_regs *regs)
 
 	if ((value & TABLE_BITS) != TABLE_BITS)
 		return 0;
-	take_stack(&stack);
+	take_stack(&stack, regs);
 	pmds = __va(value & GENMASK_ULL(47, PAGE_SHIFT));
 	flags = oracle_lock();
 	table_pending(pudp, NULL, addr, true, &stack);
@@ -293,7 +302,7 @@ static int walk_enter(struct kretprobe_instance *instance, struct pt_regs *regs)
 	*slot = -1;
 	if ((struct mm_struct *)regs->regs[0] != kvet_sym.init_mm)
 		return 1;
-	take_stack(&stack);
+	take_stack(&stack, regs);
 	flags = oracle_lock();
 	if (~open_walks) {
 		*slot = ffz(open_walks);
@@ -414,11 +423,27 @@ static void show_stack_of(struct seq_file *m, const char *side, struct stack *st
 		seq_printf(m, "stack %s %pS\n", side, (void *)stack->entries[i]);
 }
 
+/*
+ * Tables that nobody gave back and that no entry leads to any more. Frees that
+ * were put off (RCU, work queues) get their time first.
+ */
+static unsigned long leaked_tables(void)
+{
+	unsigned long flags, count = 0;
+	struct table *table;
+
+	rcu_barrier();
+	msleep(200);
+	flags = oracle_lock();
+	list_for_each_entry(table, &pending, list)
+		count += !still_mapped(table);
+	oracle_unlock(flags);
+	return count;
+}
+
 void kvet_oracle_show(struct seq_file *m)
 {
 	unsigned int i, count = READ_ONCE(nr_reports);
-	struct table *table;
-	unsigned long flags, waiting = 0;
 
 	for (i = 0; i < count; i++) {
 		seq_printf(m, "finding %s %s %s in %s\n", reports[i].kind, reports[i].func,
@@ -426,9 +451,5 @@ void kvet_oracle_show(struct seq_file *m)
 		show_stack_of(m, "free", &reports[i].free);
 		show_stack_of(m, "walk", &reports[i].walk);
 	}
-	flags = oracle_lock();
-	list_for_each_entry(table, &pending, list)
-		waiting++;
-	oracle_unlock(flags);
-	seq_printf(m, "state tables_not_freed %lu\n", waiting);
+	seq_printf(m, "state tables_leaked %lu\n", leaked_tables());
 }

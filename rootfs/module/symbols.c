@@ -34,10 +34,11 @@ int kvet_symbols_init(void)
 	kvet_sym.unmap_range = kvet_lookup("vunmap_range");
 	kvet_sym.get_vm_area = kvet_lookup("get_vm_area");
 	kvet_sym.ptdump_walk = kvet_lookup("ptdump_walk");
+	kvet_sym.save_stack = kvet_lookup("stack_trace_save_regs");
 	kvet_sym.ptdump_check_wx = kvet_lookup("ptdump_check_wx");
 
 	if (!kvet_sym.init_mm || !kvet_sym.map_range || !kvet_sym.unmap_range ||
-	    !kvet_sym.get_vm_area || !kvet_sym.ptdump_walk) {
+	    !kvet_sym.get_vm_area || !kvet_sym.ptdump_walk || !kvet_sym.save_stack) {
 		pr_err("kvet_race: a function of this kernel was not found\n");
 		return -ENOENT;
 	}

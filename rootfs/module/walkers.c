@@ -38,6 +38,7 @@ static int walk_short(void *data)
 	struct walker *me = data;
 	char *buffer = vmalloc(DUMP_BYTES);
 
+	kvet_amplify_me();
 	while (buffer && !READ_ONCE(kvet_stopping)) {
 		/* a full buffer makes seq_printf() stop writing, not the walk */
 		struct seq_file seq = { .buf = buffer, .size = DUMP_BYTES };
@@ -64,11 +65,13 @@ static int walk_wx(void *data)
 	struct walker *me = data;
 	void (*check_wx)(void) = kvet_sym.ptdump_check_wx;
 
+	kvet_amplify_me();
 	while (!READ_ONCE(kvet_stopping)) {
 		/* walks all of the kernel's half and says so on the console */
 		check_wx();
 		kvet_count(KVET_wx_walks);
-		msleep(200 + kvet_random(&me->random, 300));
+		/* a whole walk keeps the short ones out for long: leave them room */
+		msleep(500 + kvet_random(&me->random, 1500));
 	}
 	WRITE_ONCE(me->finished, true);
 	return 0;

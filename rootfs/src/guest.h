@@ -32,6 +32,7 @@ void result(int ok, const char *name, const char *note);
 /* Workloads; each returns when its time is up. */
 void run_ptdump_race(void);
 void run_test_vmalloc(void);
+void run_vmalloc_cost(void);
 
 /* Loads /lib/modules/NAME.ko with PARAMS; returns 0 or -errno. */
 int load_module(const char *name, const char *params);

@@ -61,6 +61,8 @@ static void run(void)
 		run_ptdump_race();
 	else if (!strcmp(workload, "test-vmalloc"))
 		run_test_vmalloc();
+	else if (!strcmp(workload, "vmalloc-cost"))
+		run_vmalloc_cost();
 	else
 		result(0, "workload", "SKIP no such workload");
 	say("# kvet stage done %.3f", uptime());
