@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kvet.model import Attempt, Cell, Status
+from kvet.model import Attempt, Cell
 from kvet.records import attempt_from
 from kvet.store import plain, read_json, write_json
+from kvet.verdict import COUNTED
 
 
 def key(cell: Cell, build: str, layers: Sequence[Path], qemu: str) -> str:
@@ -25,7 +26,7 @@ def key(cell: Cell, build: str, layers: Sequence[Path], qemu: str) -> str:
 
 def save(cache: Path, digest: str, run: str, attempts: Sequence[Attempt]) -> None:
     """Keep the attempts that counted, if any did."""
-    counted = [a for a in attempts if a.status in (Status.PASS, Status.FAIL)]
+    counted = [a for a in attempts if a.status in COUNTED]
     if counted:
         write_json(cache / "evidence" / f"{digest}.json", {"run": run, "attempts": counted})
 

@@ -125,7 +125,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A guest machine (`configs/machines/NAME.yaml`)."""
+    """A guest machine (`configs/machines/NAME.yaml`).
+
+    With `icount` one instruction is one nanosecond of guest time, and nothing
+    of the host's comes into the guest: two boots with one seed are alike.
+    """
 
     name: str
     vcpus: int
@@ -133,30 +137,36 @@ class Machine:
     title: str = ""
     page_kib: int = 4
     accel: str = "auto"
+    thread: str = "multi"
     cpu: str = "max,pauth-impdef=on"
     maxmem_mib: int = 0
     boot_args: tuple[str, ...] = ()
     qemu: str = "qemu-system-aarch64"
+    icount: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What runs in the guest: parameters go to it on the kernel command line.
 
+    `program` is the guest's name of it, where that is not the workload's own.
     `floor` maps an exposure counter to the least count that proves that the
     race was run; one entry reached is enough (each design excludes differently).
     `baseline` and `control` name the variants that let a single one be judged.
+    One that `measures` runs no race: its attempts are DONE, neither PASS nor FAIL.
     """
 
     name: str
     seconds: float
     title: str = ""
+    program: str = ""
     params: Mapping[str, str | int] = field(default_factory=dict)
     floor: Mapping[str, int] = field(default_factory=dict)
     floor_reason: str = ""
     slowdown: float = 1.0
     baseline: str = ""
     control: str = ""
+    measures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,8 @@ class Finding:
 
     `title` is normalised (no addresses, CPUs, offsets) and serves to recognise
     the same defect again; `first_line`/`last_line` are 1-based lines of the
-    console log, 0 when an oracle other than the console told it.
+    console log, 0 when an oracle other than the console told it; `uptime_s` is
+    the guest's uptime that its first line gives; `notes` explain it, as text.
     """
 
     kind: str
@@ -213,6 +224,8 @@ class Finding:
     suppressed: bool = False
     origin: str = "console"
     excerpt: tuple[str, ...] = ()
+    uptime_s: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,24 +259,34 @@ class Build:
     def modules(self) -> Path:
         return self.folder / "modules"
 
+    @property
+    def patched(self) -> Path:
+        """The source files that the series changed, as they were built."""
+        return self.folder / "patched"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Deadlines of one boot in host seconds, already scaled to accelerator and config.
 
     `boot_s` until the banner and init, `run_s` for the whole workload after
-    that, `silence_s` without any sign of life before a guest counts as hung.
+    that, `silence_s` without any sign of life before a guest counts as hung;
+    `splat_s` after a panic, `after_splat_s` after the first splat.
     """
 
     boot_s: float
     run_s: float
     silence_s: float
     splat_s: float = 5.0
+    after_splat_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class BootRequest:
-    """Everything one boot needs; `folder` belongs to this attempt alone."""
+    """Everything one boot needs; `folder` belongs to this attempt alone.
+
+    `trace` are (start, length) of guest code whose first translation is logged.
+    """
 
     image: Path
     initrd: tuple[Path, ...]
@@ -275,6 +298,7 @@ class BootRequest:
     args: tuple[str, ...] = ()
     ssh: bool = False
     gdb: bool = False
+    trace: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,5 +349,6 @@ class Attempt:
     exposed: bool = False
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
+    lines_run: tuple[str, ...] = ()
     detail: str = "the attempt did not run to its end"
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ def finding_from(record: Mapping[str, Any]) -> Finding:
     fields = dict(record)
     fields["frames"] = tuple(Frame(**frame) for frame in fields.get("frames", ()))
     fields["alt_titles"] = tuple(fields.get("alt_titles", ()))
+    fields["notes"] = tuple(fields.get("notes", ()))
     fields["excerpt"] = tuple(fields.get("excerpt", ()))
     return Finding(**fields)
 
@@ -23,6 +24,7 @@ def attempt_from(record: Mapping[str, Any]) -> Attempt:
     fields = dict(record)
     fields["status"] = Status(fields["status"])
     fields["ending"] = Ending(fields["ending"]) if fields.get("ending") else None
+    fields["lines_run"] = tuple(fields.get("lines_run", ()))
     fields["findings"] = tuple(finding_from(f) for f in fields.get("findings", ()))
     fields["metrics"] = {k: Metric(**m) for k, m in fields.get("metrics", {}).items()}
     return Attempt(**fields)

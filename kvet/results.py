@@ -9,13 +9,24 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kvet.coverage import PatchLines, summary
+from kvet.emulator import Fault
 from kvet.model import Attempt, Build, Cell, Conclusion, Finding, Role, Status
 from kvet.series import AppliedSeries
+from kvet.statistics import add_tests
 from kvet.store import plain
-from kvet.verdict import Verdict, conclude, exit_code, floor_for
+from kvet.verdict import (
+    COUNTED,
+    Verdict,
+    conclude,
+    exit_code,
+    floor_for,
+    new_findings,
+    titles,
+)
 
 SCHEMA = 1
 
@@ -25,7 +36,8 @@ class CellRun:
     """A cell on its way through a run: what is known of it so far.
 
     `error` is a trouble of the host that kept it from running; `reused` names
-    the earlier run its attempts were taken from.
+    the earlier run its attempts were taken from. `again` are attempts where
+    the emulator's known `faults` cannot happen.
     """
 
     cell: Cell
@@ -38,6 +50,9 @@ class CellRun:
     attempts: list[Attempt] = field(default_factory=list)
     error: str = ""
     reused: str = ""
+    lines: PatchLines | None = None
+    faults: tuple[Fault, ...] = ()
+    again: list[Attempt] = field(default_factory=list)
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -48,6 +63,14 @@ class CellRun:
     @property
     def role(self) -> Role:
         return self.cell.variant.role
+
+    def add(self, attempt: Attempt) -> None:
+        """Take in an attempt; they are kept in the order of their numbers."""
+        self.attempts = sorted((*self.attempts, attempt), key=lambda a: a.n)
+
+    def take_again(self, cell_id: str, attempt: Attempt) -> None:
+        """Take in an attempt that was repeated where the emulator cannot lie."""
+        self.again.append(attempt)
 
 
 def conclude_cells(runs: Sequence[CellRun]) -> dict[str, Verdict]:
@@ -71,9 +94,14 @@ def _conclude(run: CellRun, runs: Sequence[CellRun], verdicts: Mapping[str, Verd
     uncaught: Sequence[str] = ()
     if run.role is Role.CANDIDATE:
         uncaught = _uncaught([r for r in peers if r.role is Role.CONTROL], verdicts)
-    return conclude(
+    verdict = conclude(
         run.role, run.attempts, wanted=run.wanted, baseline=baseline, uncaught=uncaught, build=build
     )
+    if run.again and not any(new_findings(a, titles(baseline)) for a in run.again):
+        names = ", ".join(f.name for f in run.faults)
+        reason = f"seen only where this QEMU is known to lie ({names}): {verdict.reason}"
+        return replace(verdict, conclusion=Conclusion.INCONCLUSIVE, reason=reason)
+    return verdict
 
 
 def _uncaught(controls: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> list[str]:
@@ -96,15 +124,19 @@ def results_record(
     verdicts = conclude_cells(runs)
     code = exit_code((r.role, verdicts[r.cell.id].conclusion) for r in runs)
     baselines = {r.group: r for r in runs if r.role is Role.BASELINE}
-    return {
-        "schema": SCHEMA,
-        "run": run_id,
-        "conclusion": {0: "PASS", 1: "FAIL", 3: "ERROR", 4: "INCONCLUSIVE"}[code],
-        "exit_code": code,
-        "host": dict(host),
-        "plan": dict(plan),
-        "cells": [_cell(r, verdicts[r.cell.id], baselines.get(r.group)) for r in runs],
-    }
+    record: dict[str, Any] = plain(
+        {
+            "schema": SCHEMA,
+            "run": run_id,
+            "conclusion": {0: "PASS", 1: "FAIL", 3: "ERROR", 4: "INCONCLUSIVE"}[code],
+            "exit_code": code,
+            "host": dict(host),
+            "plan": dict(plan),
+            "cells": [_cell(r, verdicts[r.cell.id], baselines.get(r.group)) for r in runs],
+        }
+    )
+    add_tests(record["cells"])
+    return record
 
 
 def _cell(run: CellRun, verdict: Verdict, baseline: CellRun | None) -> dict[str, Any]:
@@ -131,12 +163,25 @@ def _cell(run: CellRun, verdict: Verdict, baseline: CellRun | None) -> dict[str,
         "new_titles": list(verdict.new_titles),
         "known_titles": list(verdict.known_titles),
         "amplified": bool(amplify),
+        "measures": cell.workload.measures,
+        "control": cell.workload.control,
         "floor": dict(floor_for(cell.variant, cell.workload)),
         "reused": run.reused,
         "series": _series(run.series),
         "build": _build(run, baseline),
+        "coverage": _coverage(run),
+        "emulator_faults": [f.name for f in run.faults],
+        "again": [plain(a) for a in run.again],
         "attempts": [plain(a) for a in run.attempts],
     }
+
+
+def _coverage(run: CellRun) -> dict[str, Any] | None:
+    """Lines of the series that ran in any attempt; None where that is not known."""
+    ran = {place for attempt in run.attempts for place in attempt.lines_run}
+    if run.lines is None or run.series is None or not ran:
+        return None
+    return summary(run.lines, ran, [p.subject for p in run.series.patches])
 
 
 def _series(series: AppliedSeries | None) -> dict[str, Any]:
@@ -176,22 +221,28 @@ def _build(run: CellRun, baseline: CellRun | None) -> dict[str, Any]:
     }
 
 
+ROUND = 2  # attempts between two looks at whether a cell is settled
+ENOUGH = 3  # failures after which more of them say nothing new
+
+
 def needs_more(run: CellRun, *, most: int, fixed: bool) -> int:
     """How many attempts to add to `run` now; 0 when its conclusion is settled.
 
-    Fixed counts only make up for attempts that the host spoilt, twice at the
-    most. Otherwise a cell that failed twice is settled, and one that failed
-    once gets more attempts, up to `most`: a lone crash may be a stray.
+    Attempts that the host spoilt are made up for, twice at the most. A fixed
+    count is run to its end. Otherwise attempts come in rounds: a cell that
+    failed often enough, or a baseline whose race nobody can run, is settled
+    early; one that failed now and then gets more, up to `most`.
     """
-    done = len(run.attempts)
-    spoilt = sum(a.status not in (Status.PASS, Status.FAIL) for a in run.attempts)
-    failed = sum(a.status is Status.FAIL for a in run.attempts)
+    spoilt = sum(a.status not in COUNTED for a in run.attempts)
+    done = len(run.attempts) - min(spoilt, 2)
     if fixed:
-        return max(0, run.wanted - (done - min(spoilt, 2)))
-    if failed >= 2:
+        return max(0, run.wanted - done)
+    failed = sum(a.status is Status.FAIL for a in run.attempts)
+    idle = not failed and not any(a.exposed or a.status is Status.DONE for a in run.attempts)
+    if failed >= ENOUGH or (done >= ROUND and idle and run.role is Role.BASELINE):
         return 0
-    wanted = most if failed == 1 else run.wanted
-    return max(0, wanted - (done - min(spoilt, 2)))
+    wanted = most if failed else run.wanted
+    return min(ROUND, max(0, wanted - done))
 
 
 def host_record(tools: Mapping[str, str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from kvet.model import (
 # Taint bits that the harness sets itself: out-of-tree (12), unsigned (13) and
 # test (18) modules; Documentation/admin-guide/tainted-kernels.rst
 OWN_TAINT = (1 << 12) | (1 << 13) | (1 << 18)
-COUNTED = (Status.PASS, Status.FAIL)
+COUNTED = (Status.PASS, Status.FAIL, Status.DONE)
 # lockdep ran out of room: the kernel is not to blame, but its silence is worth nothing
 LOCKDEP_VOID = re.compile(r"BUG: MAX_LOCK|turning off the locking correctness validator")
 OUR_ORIGINS = ("module", "guest", "harness")
@@ -41,8 +41,12 @@ def judge_attempt(
     console: Sequence[Finding],
     release: str,
     floor: Mapping[str, int],
+    measures: bool = False,
 ) -> Attempt:
-    """The attempt with status, findings and exposure filled in from what the boot left behind."""
+    """The attempt with status, findings and exposure filled in from what the boot left behind.
+
+    A workload that `measures` earns DONE where another earns PASS.
+    """
     seen = replace(
         attempt,
         ending=boot.ending,
@@ -63,11 +67,12 @@ def judge_attempt(
     seen = replace(seen, findings=findings)
     if guilty:
         return replace(seen, status=Status.FAIL, detail=guilty[0].title)
-    return _without_findings(seen, boot, report)
+    good = Status.DONE if measures else Status.PASS
+    return _without_findings(seen, boot, report, good)
 
 
-def _without_findings(seen: Attempt, boot: Boot, report: GuestReport) -> Attempt:
-    """PASS for a workload that ran to its end; ERROR for everything that says nothing."""
+def _without_findings(seen: Attempt, boot: Boot, report: GuestReport, good: Status) -> Attempt:
+    """`good` for a workload that ran to its end; ERROR for everything that says nothing."""
     if boot.ending is not Ending.POWEROFF:
         return replace(seen, detail=boot.detail or f"the guest ended with {boot.ending}")
     if not report.complete:
@@ -76,7 +81,9 @@ def _without_findings(seen: Attempt, boot: Boot, report: GuestReport) -> Attempt
     if failed or not any(report.tests.values()):
         what = ", ".join(failed) or "no test ran"
         return replace(seen, detail=f"the workload did not do its work: {what}")
-    return replace(seen, status=Status.PASS, detail="")
+    if good is Status.DONE and not report.metrics:
+        return replace(seen, detail="the workload measured nothing")
+    return replace(seen, status=good, detail="")
 
 
 def is_exposed(exposure: Mapping[str, int], floor: Mapping[str, int]) -> bool:
@@ -100,6 +107,8 @@ def state_findings(report: GuestReport, console: Sequence[Finding]) -> Iterable[
         yield _own("lockdep", "lockdep switched itself off and no console pattern says why")
     if report.state.get("init_mm_lock") == "held":
         yield _own("hung-task", "init_mm lock still held after the workload ended")
+    if int(report.state.get("tables_leaked", "0")):
+        yield _own("page-table-leak", "page tables cut off and never given back")
     alive, _, of = report.state.get("churn_alive", "").partition("/")
     if of and alive != of:
         yield _own("hung-task", "churn threads stuck in the kernel at the end of the workload")
@@ -184,7 +193,9 @@ def _settle(
         first = next((a.detail for a in attempts if a.detail), "no attempt ran")
         return Conclusion.ERROR, first
     void = [a for a in counted if any(LOCKDEP_VOID.search(f.title) for f in a.findings)]
-    unexposed = [a for a in counted if not a.exposed]
+    # a measurement runs no race: it needs no exposure, and no control proves it
+    measured = all(a.status is Status.DONE for a in counted)
+    unexposed = [a for a in counted if not a.exposed and a.status is not Status.DONE]
     if unexposed:
         return Conclusion.INCONCLUSIVE, f"race not exercised in {len(unexposed)} of {n} attempts"
     if void:
@@ -192,6 +203,8 @@ def _settle(
     if n < wanted:
         why = next((a.detail for a in attempts if a.status not in COUNTED), "interrupted")
         return Conclusion.INCONCLUSIVE, f"only {n} of {wanted} attempts counted: {why}"
+    if measured:
+        return Conclusion.PASS, ""
     if role is Role.CONTROL:
         return Conclusion.INCONCLUSIVE, "control not caught"
     if uncaught:

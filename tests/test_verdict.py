@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
 
-from kvet.model import Attempt, Boot, Conclusion, Ending, Finding, GuestReport, Role, Status
+from kvet.model import Attempt, Boot, Conclusion, Ending, Finding, GuestReport, Metric, Role, Status
 from kvet.verdict import conclude, exit_code, judge_attempt, upper_bound, wilson
 
 FLOOR = {"overlaps": 10}
@@ -19,8 +20,15 @@ KNOWN = Finding(kind="warning", title="WARNING in boot_thing")
 
 def boot(ending: Ending = Ending.POWEROFF, banner: str = "6.12-kvet-1", detail: str = "") -> Boot:
     return Boot(
-        ending=ending, console=Path("c"), report=Path("r"), seconds=1.0, boot_s=0.5, ready_s=0.7,
-        banner=f"Linux version {banner} (x)", argv=(), detail=detail,
+        ending=ending,
+        console=Path("c"),
+        report=Path("r"),
+        seconds=1.0,
+        boot_s=0.5,
+        ready_s=0.7,
+        banner=f"Linux version {banner} (x)",
+        argv=(),
+        detail=detail,
     )
 
 
@@ -34,8 +42,12 @@ def judge(
     *, ran: Boot | None = None, said: GuestReport | None = None, found: Sequence[Finding] = ()
 ) -> Attempt:
     return judge_attempt(
-        Attempt(n=1), boot=ran or boot(), report=said or report(), console=found,
-        release="6.12-kvet-1", floor=FLOOR,
+        Attempt(n=1),
+        boot=ran or boot(),
+        report=said or report(),
+        console=found,
+        release="6.12-kvet-1",
+        floor=FLOOR,
     )
 
 
@@ -60,9 +72,7 @@ def test_a_complete_clean_run_passes() -> None:
         (boot(Ending.NEVER_BOOTED, detail="no banner"), None, "no banner"),
     ],
 )
-def test_what_says_nothing_is_error(
-    ran: Boot | None, said: GuestReport | None, says: str
-) -> None:
+def test_what_says_nothing_is_error(ran: Boot | None, said: GuestReport | None, says: str) -> None:
     attempt = judge(ran=ran, said=said)
     assert attempt.status is Status.ERROR
     assert says in attempt.detail
@@ -111,10 +121,20 @@ P, F, E = Status.PASS, Status.FAIL, Status.ERROR
     [
         (Role.CANDIDATE, attempts(P, P, P), {}, Conclusion.PASS, (0, 3)),
         (Role.CANDIDATE, attempts(P, F, P), {}, Conclusion.FAIL, (1, 3)),
-        (Role.CANDIDATE, attempts(P, P, exposed=False), {"wanted": 2}, Conclusion.INCONCLUSIVE,
-         (0, 2)),
-        (Role.CANDIDATE, attempts(P, P, P), {"uncaught": ["nolock"]}, Conclusion.INCONCLUSIVE,
-         (0, 3)),
+        (
+            Role.CANDIDATE,
+            attempts(P, P, exposed=False),
+            {"wanted": 2},
+            Conclusion.INCONCLUSIVE,
+            (0, 2),
+        ),
+        (
+            Role.CANDIDATE,
+            attempts(P, P, P),
+            {"uncaught": ["nolock"]},
+            Conclusion.INCONCLUSIVE,
+            (0, 3),
+        ),
         (Role.CANDIDATE, attempts(P, P, E), {}, Conclusion.INCONCLUSIVE, (0, 2)),
         (Role.CANDIDATE, attempts(E, E), {}, Conclusion.ERROR, (0, 0)),
         (Role.CANDIDATE, [], {}, Conclusion.ERROR, (0, 0)),
@@ -123,7 +143,10 @@ P, F, E = Status.PASS, Status.FAIL, Status.ERROR
     ],
 )
 def test_conclusions(
-    role: Role, runs: list[Attempt], kwargs: dict[str, object], conclusion: Conclusion,
+    role: Role,
+    runs: list[Attempt],
+    kwargs: dict[str, object],
+    conclusion: Conclusion,
     kn: tuple[int, int],
 ) -> None:
     verdict = conclude(role, runs, **{"wanted": 3, **kwargs})  # type: ignore[arg-type]
@@ -133,9 +156,7 @@ def test_conclusions(
 
 def test_what_the_baseline_shows_too_is_known() -> None:
     baseline = attempts(F, finding=KNOWN)
-    verdict = conclude(
-        Role.CANDIDATE, attempts(F, F, finding=KNOWN), wanted=2, baseline=baseline
-    )
+    verdict = conclude(Role.CANDIDATE, attempts(F, F, finding=KNOWN), wanted=2, baseline=baseline)
     assert verdict.conclusion is Conclusion.PASS
     assert verdict.known_titles == (KNOWN.title,)
 
@@ -169,3 +190,38 @@ def test_upper_bound_is_the_rule_of_three_table() -> None:
 )
 def test_exit_codes(cells: list[tuple[str, str]], code: int) -> None:
     assert exit_code((Role(r), Conclusion(c)) for r, c in cells) == code
+
+
+def measured(said: GuestReport) -> Attempt:
+    return judge_attempt(
+        Attempt(n=1),
+        boot=boot(),
+        report=said,
+        console=(),
+        release="6.12-kvet-1",
+        floor={},
+        measures=True,
+    )
+
+
+def test_a_measurement_is_done_and_neither_pass_nor_fail() -> None:
+    figures = {"none.dump.typical": Metric(1.0, "insns")}
+    done = measured(replace(report(), metrics=figures))
+    assert (done.status, done.exposed, done.detail) == (Status.DONE, False, "")
+    assert measured(report()).status is Status.ERROR
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_measured_cell_passes_without_exposure_or_control(role: Role) -> None:
+    done = [Attempt(n=n, status=Status.DONE) for n in (1, 2)]
+    verdict = conclude(role, done, wanted=2, uncaught=["no control"])
+    assert (verdict.conclusion, verdict.failures, verdict.runs) == (Conclusion.PASS, 0, 2)
+    assert conclude(role, done, wanted=3).conclusion is Conclusion.INCONCLUSIVE
+
+
+def test_a_splat_while_measuring_fails() -> None:
+    attempts = [
+        Attempt(n=1, status=Status.DONE),
+        Attempt(n=2, status=Status.FAIL, findings=(OOPS,)),
+    ]
+    assert conclude(Role.CANDIDATE, attempts, wanted=2).conclusion is Conclusion.FAIL

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which lines of a series ran in the guest: QEMU's translation log against DWARF.
+
+`-d in_asm` logs each block of guest code when it is first translated, which
+is when it first runs; `-dfilter` limits that to the functions that the series
+touched. Nothing in the guest changes, and nothing is slower after the first run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvet import proc
+from kvet.errors import InfraError, KvetError
+from kvet.git import Repo
+from kvet.lane import SOURCE
+from kvet.series import AppliedSeries
+from kvet.store import read_json, write_json
+from kvet.symbolize import addr2line, function_ranges
+from kvet.toolchain import CROSS_COMPILE
+
+ROW = re.compile(r"^(\S+)\s+(\d+)\s+(0x[0-9a-f]+)", re.MULTILINE)
+BLAMED = re.compile(r"^([0-9a-f]{40}) \d+ (\d+)")
+TRANSLATED = re.compile(rb"^0x([0-9a-f]+):", re.MULTILINE)
+LOG = "asm.log"
+MOST_LOG_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PatchLines:
+    """The lines of a series that generate code.
+
+    `addresses` maps `file:line` to guest addresses, `patch` to the number of
+    the patch (from 0) that last wrote it, `ranges` are (start, length) of the
+    functions they are in.
+    """
+
+    addresses: Mapping[str, tuple[int, ...]]
+    patch: Mapping[str, int]
+    text: Mapping[str, str]
+    ranges: tuple[tuple[int, int], ...]
+
+
+def patch_lines(build: Path, repo: Repo, series: AppliedSeries) -> PatchLines | None:
+    """The lines of `series` with code in the kernel of folder `build`; worked out once.
+
+    None when the series is empty or the tools do not say.
+    """
+    if not series.patches:
+        return None
+    # another series may make the same tree, and so the same build, of other patches
+    kept = build / f"lines-{series.series_id[:16]}.json"
+    if not kept.exists():
+        try:
+            found = _find_lines(build / "vmlinux", _written_lines(repo, series))
+        except KvetError:
+            return None
+        write_json(kept, found)
+    record = read_json(kept)
+    return PatchLines(
+        addresses={k: tuple(v) for k, v in record["addresses"].items()},
+        patch=record["patch"],
+        text=record["text"],
+        ranges=tuple((start, length) for start, length in record["ranges"]),
+    )
+
+
+def _written_lines(repo: Repo, series: AppliedSeries) -> dict[str, tuple[int, str]]:
+    """`file:line` in the final tree to the patch that wrote it and its text, by git blame."""
+    commits = [_commit(repo, series.base_tree, None)]
+    for patch in series.patches:
+        commits.append(_commit(repo, patch.tree_id, commits[-1]))
+    written: dict[str, tuple[int, str]] = {}
+    for path, status in series.changed.items():
+        if status == "D" or not path.endswith((".c", ".h", ".S")):
+            continue
+        out = repo.output("blame", "--porcelain", commits[-1], "--", path)
+        number, author = 0, ""
+        for line in out.decode(errors="replace").splitlines():
+            if found := BLAMED.match(line):
+                author, number = found.group(1), int(found.group(2))
+            elif line.startswith("\t") and author != commits[0]:
+                written[f"{path}:{number}"] = (commits.index(author) - 1, line[1:])
+    return written
+
+
+def _commit(repo: Repo, tree: str, parent: str | None) -> str:
+    """A commit of `tree`, for blame alone; the same trees give the same commits."""
+    identity = ("-c", "user.name=kvet", "-c", "user.email=kvet@localhost")
+    parents = ("-p", parent) if parent else ()
+    return repo.output(*identity, "commit-tree", tree, *parents, "-m", "kvet").decode().strip()
+
+
+def _find_lines(vmlinux: Path, written: Mapping[str, tuple[int, str]]) -> PatchLines:
+    """Addresses of the written lines, from the line table."""
+    wanted: dict[tuple[str, int], list[str]] = {}
+    for place in written:
+        path, _, text = place.rpartition(":")
+        wanted.setdefault((Path(path).name, int(text)), []).append(path)
+    rows: dict[tuple[str, int], set[int]] = {}
+    for name, number, address in ROW.findall(_line_table(vmlinux)):
+        key = (name, int(number))
+        if key in wanted:
+            rows.setdefault(key, set()).add(int(address, 16))
+    # the table gives names without folders: addr2line tells whose lines they are
+    places = _files_at(vmlinux, {a for found in rows.values() for a in found})
+    addresses: dict[str, tuple[int, ...]] = {}
+    for (name, line), found in rows.items():
+        for path in wanted[name, line]:
+            own = tuple(sorted(a for a in found if path in places.get(a, ())))
+            if own:
+                addresses[f"{path}:{line}"] = own
+    return PatchLines(
+        addresses=addresses,
+        patch={place: written[place][0] for place in addresses},
+        text={place: written[place][1] for place in addresses},
+        ranges=tuple(function_ranges(vmlinux, {a for x in addresses.values() for a in x})),
+    )
+
+
+def _line_table(vmlinux: Path) -> str:
+    done = proc.run((f"{CROSS_COMPILE}objdump", "--dwarf=decodedline", str(vmlinux)))
+    if done.returncode:
+        raise InfraError(f"objdump cannot read the lines of {vmlinux}")
+    return done.stdout.decode(errors="replace")
+
+
+def _files_at(vmlinux: Path, addresses: Iterable[int]) -> dict[int, set[str]]:
+    """The source files, inlined ones included, that code at each address comes from."""
+    ordered = sorted(addresses)
+    found: dict[int, set[str]] = {}
+    for start in range(0, len(ordered), 1000):
+        part = ordered[start : start + 1000]
+        for address, places in zip(part, addr2line(vmlinux, part), strict=True):
+            files = (text.rpartition(":")[0].removeprefix(f"{SOURCE}/") for _, text in places)
+            found[address] = set(files)
+    return found
+
+
+def translated(log: Path) -> set[int]:
+    """Addresses of guest instructions in QEMU's translation log."""
+    if not log.exists():
+        return set()
+    with log.open("rb") as file:
+        return {int(found, 16) for found in TRANSLATED.findall(file.read(MOST_LOG_BYTES))}
+
+
+def lines_run(lines: PatchLines, log: Path) -> tuple[str, ...]:
+    """`file:line` of the series' lines that ran, in order; the log is removed when it was read."""
+    seen = translated(log)
+    log.unlink(missing_ok=True)
+    return tuple(place for place, found in lines.addresses.items() if not seen.isdisjoint(found))
+
+
+def summary(lines: PatchLines, run: Iterable[str], names: Sequence[str]) -> dict[str, object]:
+    """What `results.json` says: for each patch lines run of lines with code; those never run."""
+    ran = set(run)
+    patches = [
+        {
+            "name": name,
+            "run": sum(1 for place, n in lines.patch.items() if n == number and place in ran),
+            "code": sum(1 for n in lines.patch.values() if n == number),
+        }
+        for number, name in enumerate(names)
+    ]
+    missed = [
+        {"place": place, "text": lines.text[place].strip()}
+        for place in lines.addresses
+        if place not in ran
+    ]
+    return {"patches": patches, "run": sorted(ran), "not_run": missed}
