@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
+from kvet.cli_more import MORE
+from kvet.cli_options import Commands, add_command, add_out, add_output_options, positive
 from kvet.errors import KvetError
 
 EPILOG = """\
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.verbose else logging.WARNING,
         format="%(name)s: %(message)s",
     )
+    # who ends us politely wants what had ended kept, as with Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.command(options)
     except KvetError as error:
@@ -71,51 +75,42 @@ def build_parser() -> argparse.ArgumentParser:
         add_reproduce,
         add_scan_log,
         add_report,
+        add_compare,
+        add_cost,
         add_cache,
         add_gc,
+        *MORE,
     ):
         add(commands)
     return parser
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add(commands: Commands, name: str, text: str, examples: str = "") -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def add_doctor(commands: Commands) -> None:
     """doctor [--install]"""
-    parser = _add(
+    parser = add_command(
         commands,
         "doctor",
         "check what this machine lacks and print the command that mends it",
         "  harness.py doctor\n  sudo harness.py doctor --install\n",
     )
     parser.add_argument("--install", action="store_true", help="install what is missing (root)")
+    parser.add_argument("--quiet", action="store_true", help="print only what is missing")
     parser.set_defaults(command=_doctor)
 
 
 def add_list(commands: Commands) -> None:
     """list kernels|variants|configs|machines|workloads"""
-    parser = _add(commands, "list", "list what a matrix can be made of")
+    parser = add_command(commands, "list", "list what a matrix can be made of")
     kinds = ("kernels", "variants", "configs", "machines", "workloads")
     parser.add_argument("kind", choices=kinds)
     parser.set_defaults(command=_list)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--attempts", type=_positive, metavar="N", help="fresh boots for each cell")
+    parser.add_argument("--attempts", type=positive, metavar="N", help="fresh boots for each cell")
     parser.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="boots at a time (default: host CPUs divided by the guest's vCPUs)",
     )
@@ -125,17 +120,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, metavar="N", help="seed of the run; every attempt derives its own"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
-    _add_output_options(parser)
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the report")
-    parser.add_argument("--plain", action="store_true", help="progress as lines, not redrawn")
+    add_output_options(parser)
 
 
 def add_run_matrix(commands: Commands) -> None:
     """run-matrix [configs/NAME.yaml] ..."""
-    parser = _add(
+    parser = add_command(
         commands,
         "run-matrix",
         "build, boot and judge every cell of a matrix",
@@ -155,10 +145,15 @@ def add_run_matrix(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="GLOB",
-        help="cells to run: a glob over the cell id, or over one of its names; baseline and "
-        "controls of the same group are kept",
+        help="cells to run: a glob over the cell id, or over one of its names (globs of "
+        "different kinds of name narrow each other); baseline and control are kept",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    parser.add_argument(
+        "--as-expected",
+        action="store_true",
+        help="exit code 0 when every variant came out as its variant.yaml expects, else 1",
+    )
     parser.add_argument(
         "--executor", default="", metavar="URL", help="a dask.distributed scheduler (tcp://...)"
     )
@@ -168,7 +163,7 @@ def add_run_matrix(commands: Commands) -> None:
 
 def add_run(commands: Commands) -> None:
     """run --kernel K --variant V|--series PATH ..."""
-    parser = _add(
+    parser = add_command(
         commands,
         "run",
         "judge one variant or series against its baseline and control",
@@ -205,22 +200,22 @@ def _add_shell_options(parser: argparse.ArgumentParser) -> None:
 
 def add_reproduce(commands: Commands) -> None:
     """reproduce RUN/CELL[/ATTEMPT] ..."""
-    parser = _add(
+    parser = add_command(
         commands,
         "reproduce",
         "repeat one recorded attempt: same build, seed and arguments",
         "  harness.py reproduce latest/linux-6.12+nolock+debug+virt+ptdump-race/1\n",
     )
     parser.add_argument("what", metavar="RUN/CELL[/ATTEMPT]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are (default: results)")
-    _add_output_options(parser)
+    add_out(parser)
+    add_output_options(parser)
     _add_shell_options(parser)
     parser.set_defaults(command=_reproduce)
 
 
 def add_scan_log(commands: Commands) -> None:
     """scan-log FILE... [--json] [--vmlinux F]"""
-    parser = _add(
+    parser = add_command(
         commands,
         "scan-log",
         "find crashes and splats in kernel console logs",
@@ -234,44 +229,74 @@ def add_scan_log(commands: Commands) -> None:
 
 def add_report(commands: Commands) -> None:
     """report RUN [--format F] [-o FILE]"""
-    parser = _add(
+    parser = add_command(
         commands,
         "report",
         "draw the report of a run again",
-        "  harness.py report latest\n  harness.py report latest --format json -o run.json\n",
+        "  harness.py report latest\n  harness.py report latest --format html -o run.html\n",
     )
     parser.add_argument("run", metavar="RUN", help="a folder of results/, or 'latest'")
-    parser.add_argument("--format", default="text", metavar="F", help="text (default) or json")
+    parser.add_argument(
+        "--format",
+        default="text",
+        metavar="F",
+        help="text (default), json, html, junit, ktap, kcidb, markdown, mail or b4",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are (default: results)")
+    add_out(parser)
     parser.set_defaults(command=_report)
+
+
+def add_compare(commands: Commands) -> None:
+    """compare RUN RUN..."""
+    parser = add_command(
+        commands,
+        "compare",
+        "show what changed from the first run to the others; exit code 1 for a regression",
+        "  harness.py compare 20261123-151342-matrix latest\n",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    add_out(parser)
+    parser.set_defaults(command=_compare)
+
+
+def add_cost(commands: Commands) -> None:
+    """cost RUN [--against V]"""
+    parser = add_command(
+        commands,
+        "cost",
+        "show what each variant costs, in guest instructions",
+        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run of configs/cost.yaml, or 'latest'")
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="V",
+        help="variant to compare with (default: stock and read-lock)",
+    )
+    add_out(parser)
+    parser.set_defaults(command=_cost)
 
 
 def add_cache(commands: Commands) -> None:
     """cache"""
-    parser = _add(commands, "cache", "show what the cache holds and how large it is")
+    parser = add_command(commands, "cache", "show what the cache holds and how large it is")
     parser.set_defaults(command=_cache)
 
 
 def add_gc(commands: Commands) -> None:
     """gc"""
-    parser = _add(commands, "gc", "remove builds that were not used for a while")
+    parser = add_command(commands, "gc", "remove builds that were not used for a while")
     parser.add_argument("--days", type=float, default=30, metavar="D", help="unused for D days")
     parser.add_argument("--all", action="store_true", help="empty the cache")
     parser.set_defaults(command=_gc)
 
 
-def _positive(text: str) -> int:
-    value = int(text) if text.isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return value
-
-
 def _doctor(options: argparse.Namespace) -> int:
     from kvet.doctor import doctor_main
 
-    return doctor_main(install=options.install)
+    return doctor_main(install=options.install, quiet=options.quiet)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -308,6 +333,18 @@ def _report(options: argparse.Namespace) -> int:
     from kvet.commands import report_command
 
     return report_command(options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from kvet.compare import compare_command
+
+    return compare_command(options)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from kvet.cost import cost_command
+
+    return cost_command(options)
 
 
 def _cache(options: argparse.Namespace) -> int:

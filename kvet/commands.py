@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,15 +17,15 @@ from rich.table import Table
 
 from kvet.cache import cache_root
 from kvet.config import PROJECT, Library, Matrix, load_matrix
-from kvet.errors import UserError
+from kvet.errors import InfraError, UserError
 from kvet.events import Events, JsonLines
 from kvet.matrix import plan_cells
 from kvet.model import Cell, Role, Variant
-from kvet.report import FORMATS, text_report
+from kvet.report import FORMATS, surprises, text_report
 from kvet.runner import Plan, Runner
 from kvet.series import series_variant
 from kvet.store import read_json, write_json, write_text
-from kvet.ui import make_console, make_ui
+from kvet.ui import WIDTH, make_console, make_ui, wants_color
 
 DEFAULT_ATTEMPTS = 3
 
@@ -52,7 +54,7 @@ def run_matrix_command(options: argparse.Namespace) -> int:
     plan = _plan(options, matrix, cells, results / _run_id(matrix.name))
     if options.dry_run:
         return _show_plan(plan)
-    _record_plan(plan, matrix=matrix.path, only=options.only)
+    plan = _record_plan(plan, matrix=matrix.path, only=options.only)
     return _carry_out(plan, options)
 
 
@@ -74,8 +76,14 @@ def _plan(options: argparse.Namespace, matrix: Matrix, cells: Sequence[Cell], ou
     )
 
 
-def _record_plan(plan: Plan, **source: object) -> None:
-    """Write what was planned, and the patches as they are now, before anything runs."""
+def _record_plan(plan: Plan, *, scratch: Path | None = None, **source: object) -> Plan:
+    """Make the run's folder and write what was planned, before anything runs.
+
+    Returns the plan with its folder; patches that were in `scratch` are
+    replaced by the copies that the run keeps.
+    """
+    plan = replace(plan, out=_own_folder(plan.out))
+    cells = tuple(replace(c, variant=_kept(c, plan.out, scratch)) for c in plan.cells)
     write_json(
         plan.out / "run.json",
         {
@@ -91,12 +99,38 @@ def _record_plan(plan: Plan, **source: object) -> None:
             **source,
         },
     )
-    for cell in plan.cells:
-        keep = plan.out / "patches" / cell.kernel.name / cell.variant.name
-        keep.mkdir(parents=True, exist_ok=True)
-        for number, patch in enumerate(cell.variant.patches_for(cell.kernel.name), start=1):
-            name = patch.name if patch.suffix == ".patch" else f"{number:04d}.patch"
-            (keep / name).write_bytes(patch.read_bytes())
+    return replace(plan, cells=cells)
+
+
+def _own_folder(wanted: Path) -> Path:
+    """Make the folder `wanted`, or one with a number behind it when another run took the name."""
+    for number in range(1, 1000):
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InfraError(f"cannot make {path}: {error.strerror}") from error
+        return path
+    raise InfraError(f"{wanted} and a thousand more names are taken")
+
+
+def _kept(cell: Cell, run: Path, scratch: Path | None) -> Variant:
+    """Copy the patches of a cell into the run; its variant, with copies for those in `scratch`."""
+    folder = run / "patches" / cell.kernel.name / cell.variant.name
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for number, patch in enumerate(cell.variant.patches_for(cell.kernel.name), start=1):
+        stem = re.sub(r"^\d+-", "", patch.name.removesuffix(".patch"))
+        copy = folder / f"{number:04d}-{stem}.patch"
+        try:
+            copy.write_bytes(patch.read_bytes())
+        except OSError as error:
+            raise InfraError(f"cannot copy {patch} to {copy}: {error.strerror}") from error
+        temporary = scratch is not None and patch.is_relative_to(scratch)
+        kept.append(copy if temporary else patch)
+    return replace(cell.variant, patches=tuple(kept), by_kernel={})
 
 
 def _carry_out(plan: Plan, options: argparse.Namespace) -> int:
@@ -112,14 +146,15 @@ def _carry_out(plan: Plan, options: argparse.Namespace) -> int:
         raise
     _point_latest(plan.out)
     _print_report(record)
+    if getattr(options, "as_expected", False):
+        return 1 if surprises(record) else 0
     return int(record["exit_code"])
 
 
 def _print_report(record: dict[str, Any]) -> None:
     console = make_console()
-    color = console.is_terminal and not console.no_color
-    width = max(100, console.width) if console.is_terminal else 100
-    sys.stdout.write(text_report(record, color=color, width=min(width, 140)))
+    width = max(WIDTH, console.width) if console.is_terminal else WIDTH
+    sys.stdout.write(text_report(record, color=wants_color(), width=min(width, 140)))
     sys.stdout.flush()
 
 
@@ -203,19 +238,20 @@ def run_command(options: argparse.Namespace) -> int:
     """Judge one variant or series, with the baseline and control that its workload names."""
     results = options.out or PROJECT / "results"
     library = Library()
-    name = options.variant or "series"
-    out = results / _run_id(name)
-    extra: tuple[Variant, ...] = ()
-    if options.series:
-        variant = series_variant(options.series, out / "series")
-        name, extra = variant.name, (variant,)
-    cells = _with_references(options, library, name, extra)
-    matrix = _matrix_of(options, [c.variant.name for c in cells])
-    plan = _plan(options, matrix, cells, out)
-    plan = replace(plan, references=frozenset(c.id for c in cells if c.variant.name != name))
-    if options.dry_run:
-        return _show_plan(plan)
-    _record_plan(plan, series=options.series or "", kernel=options.kernel)
+    with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
+        extra: tuple[Variant, ...] = ()
+        if options.series:
+            extra = (series_variant(options.series, Path(scratch)),)
+        name = extra[0].name if extra else options.variant
+        cells = _with_references(options, library, name, extra)
+        matrix = _matrix_of(options, [c.variant.name for c in cells])
+        plan = _plan(options, matrix, cells, results / _run_id(name))
+        plan = replace(plan, references=frozenset(c.id for c in cells if c.variant.name != name))
+        if options.dry_run:
+            return _show_plan(plan)
+        plan = _record_plan(
+            plan, scratch=Path(scratch), series=options.series or "", kernel=options.kernel
+        )
     if options.boot_shell or options.gdb:
         from kvet.reproduce import shell_in
 
@@ -252,14 +288,17 @@ def _with_references(
 
 def report_command(options: argparse.Namespace) -> int:
     """Draw one report of a run from its results.json."""
-    if options.format not in FORMATS:
-        raise UserError(f"--format {options.format}: there are: {', '.join(FORMATS)}")
+    from kvet import formats  # templates are loaded by those alone who draw a report
+
+    known = {**FORMATS, **formats.FORMATS}
+    if options.format not in known:
+        raise UserError(f"--format {options.format}: there are: {', '.join(known)}")
     run = find_run(options.run, options.out or PROJECT / "results")
     record = read_json(run / "results.json")
     if options.output is None and options.format == "text":
         _print_report(record)
         return 0
-    text = FORMATS[options.format](record)
+    text = known[options.format](record)
     if options.output is None:
         sys.stdout.write(text)
     else:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the parsers of the subcommands have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands, name: str, text: str, examples: str = ""
+) -> argparse.ArgumentParser:
+    """A subcommand whose `text` serves list and help, with its examples below the options."""
+    return commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """--quiet and --plain."""
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the report")
+    parser.add_argument("--plain", action="store_true", help="progress as lines, not redrawn")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """--out, the folder that holds the runs."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are (default: results)")
+
+
+def positive(text: str) -> int:
+    """An option's value as a whole number of at least 1."""
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value

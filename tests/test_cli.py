@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a user types and gets: exit codes, messages that name file, line and key, no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvet.cli import build_parser, main
+from kvet.config import PROJECT, Library
+
+MATRIX = """\
+title: t
+kernels: [linux-6.12]
+variants: [stock, nolock]
+configs: [debug]
+machines: [virt]
+workloads: [ptdump-race]
+"""
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must be refused with exit code 2; what it said."""
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("kvet: ")
+    assert "Traceback" not in err
+    return err
+
+
+def matrix(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "m.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (MATRIX.replace("kernels", "kernel"), ["m.yaml", "kernel"]),
+        (MATRIX.replace("[debug]", "[debgu]"), ["m.yaml", "debgu", "did you mean debug?"]),
+        (MATRIX.replace("[debug]", "[debug"), ["m.yaml", "line"]),
+        (MATRIX.replace("[debug]", "debug"), ["m.yaml", "configs"]),
+        (MATRIX + "attempts: none\n", ["m.yaml", "attempts"]),
+        (MATRIX + "title: again\n", ["m.yaml", "title"]),
+        ("", ["m.yaml"]),
+        ("- a\n- b\n", ["m.yaml"]),
+    ],
+)
+def test_a_broken_matrix_names_file_and_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: list[str]
+) -> None:
+    err = refused(capsys, "run-matrix", matrix(tmp_path, text), "--dry-run")
+    for word in says:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run-matrix", "no/such.yaml"), "no/such.yaml"),
+        (("run-matrix", "--only", "nothing-like-it", "--dry-run"), "nothing-like-it"),
+        (("run-matrix", "--resume", "no-run"), "no-run"),
+        (("run", "--variant", "nolok", "--dry-run"), "did you mean nolock?"),
+        (("run", "--series", "/no/such.mbox", "--dry-run"), "/no/such.mbox"),
+        (("report", "no-run"), "no-run"),
+        (("reproduce", "nonsense"), "RUN/CELL"),
+        (("scan-log", "/no/such.log"), "/no/such.log"),
+    ],
+)
+def test_what_does_not_exist_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
+    where = ("--out", str(tmp_path)) if words[0] in ("run", "report", "reproduce") else ()
+    assert says in refused(capsys, *words, *where)
+
+
+def test_bad_usage_is_exit_code_2() -> None:
+    for words in (["run-matrix", "--attempts", "0"], ["frobnicate"], ["list", "cats"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+
+
+def test_a_dry_run_shows_cells_and_patches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run-matrix", str(PROJECT / "configs/smoke.yaml"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "linux-6.12+nolock+debug+virt+ptdump-race  [control]" in out
+    assert "0001-mm-vmalloc" in out
+
+
+def test_only_keeps_what_a_candidate_is_judged_by(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run-matrix", "--only", "trylock", "--only", "debug", "--dry-run"]) == 0
+    cells = [x for x in capsys.readouterr().out.splitlines() if not x.startswith(" ")]
+    variants = {x.split("+")[1] for x in cells}
+    assert {"stock", "nolock", "trylock"} <= variants
+    assert "read-lock" not in variants
+    assert not [x for x in cells if "+kasan+" in x]
+
+
+@pytest.mark.parametrize("kind", ["kernels", "variants", "configs", "machines", "workloads"])
+def test_list_prints_every_name_within_100_columns(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", kind]) == 0
+    out = capsys.readouterr().out
+    for name in getattr(Library(), kind)():
+        assert name in out
+    assert max(len(x.rstrip()) for x in out.splitlines()) <= 100
+
+
+def test_every_command_teaches_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert "exit codes:" in out
+    assert "examples:" in out
+    assert build_parser().prog == "harness.py"
+
+
+def test_a_path_in_yaml_never_leaves_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "configs/kconfig"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text("title: t\nfragments: [../../../etc/passwd]\n")
+    monkeypatch.setattr("kvet.commands.Library", lambda: Library(tmp_path))
+    assert "leaves the folder" in refused(capsys, "list", "configs")
