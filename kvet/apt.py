@@ -17,7 +17,7 @@ from pathlib import Path
 from debian.deb822 import Deb822
 
 from kvet import proc
-from kvet.cache import locked, need_free
+from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError
 
 ETC = Path("/etc/apt")
@@ -171,10 +171,7 @@ class PrivateApt:
 
     def fetch(self, package: str, dest: Path) -> Package:
         """Download `package` to `dest` unless its current version is there already."""
-        if self.suite:
-            version = self._suite_version(package)
-        else:
-            version = self.version(package)
+        version = self._suite_version(package) if self.suite else self.version(package)
         dest.mkdir(parents=True, exist_ok=True)
         kept = self._kept(package, version, dest)
         if kept is None:
@@ -216,7 +213,7 @@ def fetch_debs(
     Files that are there in the current version are not fetched again.
     """
     apt = PrivateApt(root, arch=arch, suite=suite)
-    with locked(apt.root.with_suffix(".lock")):
+    with locked(beside(apt.root, ".lock")):
         apt.refresh()
         return [apt.fetch(package, dest) for package in packages]
 

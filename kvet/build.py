@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvet import proc
-from kvet.cache import locked, need_free
+from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError
 from kvet.git import Repo
 from kvet.kconfig import Option, check_final, merge, read_config
@@ -30,7 +30,9 @@ from kvet.store import read_json, write_json
 from kvet.toolchain import Toolchain
 
 RECIPE = "1"  # raise it when a change here makes old artifacts wrong
-MODULE = Path(__file__).resolve().parent.parent / "rootfs" / "module"
+ROOTFS = Path(__file__).resolve().parent.parent / "rootfs"
+# folders of guest modules, built against every variant
+MODULES = (ROOTFS / "module", ROOTFS / "cost")
 ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$")
 LINK_ERROR = re.compile(
     r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error"
@@ -77,11 +79,13 @@ class BuildFailure:
 
 
 def module_digest() -> str:
-    """Digest of the workload module's sources: it is built against each variant."""
+    """Digest of the guest modules' sources: they are built against each variant."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in MODULE.rglob("*") if p.is_file()):
-        if path.suffix in (".c", ".h", ".S") or path.name in ("Kbuild", "Makefile"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for folder in MODULES:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            if path.suffix in (".c", ".h", ".S") or path.name in ("Kbuild", "Makefile"):
+                name = str(path.relative_to(folder.parent))
+                digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -123,7 +127,7 @@ class Builder:
         require_sandbox()
         need_free(self.root, 3000)
         group = self.lanes(request)
-        with locked(group.with_suffix(".lock")):
+        with locked(beside(group, ".lock")):
             return self.find(request.key) or self._build(request, group)
 
     def repo(self, source: SourceTree) -> Repo:
@@ -176,14 +180,18 @@ class Builder:
     ) -> Build:
         """Copy the artifacts out of the lane and rename them into place."""
         folder = self.root / "builds" / request.key
-        partial = folder.with_suffix(".partial")
+        partial = beside(folder, ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "modules").mkdir(parents=True)
         out = lane.out
         for name in ("arch/arm64/boot/Image", "vmlinux", "System.map", ".config"):
             shutil.copyfile(out / name, partial / Path(name).name)
-        for module in (*out.glob("lib/*.ko"), *(lane.folder / "module").glob("*.ko")):
+        for module in (*out.glob("lib/*.ko"), *_module_folder(lane).glob("*/*.ko")):
             shutil.copyfile(module, partial / "modules" / module.name)
+        for path, status in request.series.changed.items():
+            if status != "D":
+                (partial / "patched" / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(lane.src / path, partial / "patched" / path)
         shutil.copyfile(lane.folder / "build.log", partial / "build.log")
         release = (out / "include/config/kernel.release").read_text(encoding="utf-8").strip()
         write_json(
@@ -207,6 +215,11 @@ class Builder:
         )
         partial.rename(folder)
         return Build(request.key, folder, release, seconds, False, tuple(warnings))
+
+
+def _module_folder(lane: Lane) -> Path:
+    """Where the guest modules are built: a copy of each folder of `MODULES`."""
+    return lane.folder / "modules"
 
 
 def _throwaway(lane: Lane, group: Path) -> Lane:
@@ -255,7 +268,7 @@ class _Make:
         return hashlib.sha256("\n".join([tree, *map(str, options)]).encode()).hexdigest()
 
     def compile(self) -> Finding | None:
-        """Build Image and modules, then the workload module; a Finding when it does not compile."""
+        """Build Image and modules, then the guest modules; a Finding when it does not compile."""
         log = self.lane.folder / "build.log"
         log.unlink(missing_ok=True)
         done = self._make("Image", "modules", log=log)
@@ -264,20 +277,21 @@ class _Make:
             self.lane.index_dependents()
         if done.returncode:
             return self._blame(log)
-        self._build_module(log)
+        self._build_modules(log)
         return None
 
-    def _build_module(self, log: Path) -> None:
-        """Build the workload module; that it does not compile is the harness's own fault."""
-        folder = self.lane.folder / "module"
+    def _build_modules(self, log: Path) -> None:
+        """Build the guest modules; that one does not compile is the harness's own fault."""
+        folder = _module_folder(self.lane)
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(MODULE, folder)
-        done = self._make("M=/kvet/module", "modules", log=log)
-        if done.returncode:
-            first = next(
-                (x for x in self.tail if ERROR.match(x)), self.tail[-1] if self.tail else ""
-            )
-            raise InfraError(f"the workload module does not build against this kernel: {first}")
+        for source in MODULES:
+            shutil.copytree(source, folder / source.name)
+            done = self._make(f"M=/kvet/rootfs/{source.name}", "modules", log=log)
+            if done.returncode:
+                blamed = (x for x in self.tail if ERROR.match(x) or LINK_ERROR.search(x))
+                first = next(blamed, self.tail[-1] if self.tail else "")
+                what = f"rootfs/{source.name}"
+                raise InfraError(f"{what} does not build against this kernel: {first}")
 
     def _make(self, *targets: str, log: Path | None = None) -> proc.Completed:
         argv = (
@@ -291,13 +305,13 @@ class _Make:
             f"-j{self.jobs}",
             *targets,
         )
-        module = self.lane.folder / "module"
-        module.mkdir(exist_ok=True)
+        modules = _module_folder(self.lane)
+        modules.mkdir(exist_ok=True)
         self.ccache.mkdir(parents=True, exist_ok=True)
         mounts = (
             Mount(self.lane.src, "/kvet/src"),
             Mount(self.lane.out, "/kvet/out", writable=True),
-            Mount(module, "/kvet/module", writable=True),
+            Mount(modules, "/kvet/rootfs", writable=True),
             # a foreign series must not plant objects that later builds would trust
             Mount(self.ccache, "/kvet/ccache", writable=not self.request.foreign),
         )
@@ -316,7 +330,9 @@ class _Make:
             "KBUILD_BUILD_USER": "kvet",
             "KBUILD_BUILD_HOST": "kvet",
         }
-        return env | ({"CCACHE_READONLY": "1"} if self.request.foreign else {})
+        # a cache that may only be read needs another place for what the compiler pipes
+        foreign = {"CCACHE_READONLY": "1", "CCACHE_TEMPDIR": "/tmp"}
+        return env | (foreign if self.request.foreign else {})
 
     def _on_line(self, line: str) -> None:
         line = line.replace("/kvet/src/", "")

@@ -116,7 +116,7 @@ def load_variant(path: Path) -> Variant:
         name=folder.name,
         title=spec["title"],
         role=Role(spec["role"]),
-        patches=patch_files(folder),
+        patches=(*_onto(spec.get("onto", ""), path), *patch_files(folder)),
         by_kernel=by_kernel,
         expected=spec.get("expected", ""),
         why=spec.get("why", ""),
@@ -126,6 +126,16 @@ def load_variant(path: Path) -> Variant:
         floor_reason=spec.get("floor_reason", ""),
         amplified_only=spec.get("amplified_only", False),
     )
+
+
+def _onto(name: str, path: Path) -> tuple[Path, ...]:
+    """The patches of the shipped variant that this one is made on top of."""
+    if not name:
+        return ()
+    folder = PROJECT / "patches" / name
+    if not (folder / "variant.yaml").exists():
+        raise UserError(f"no variant is called {name!r}", path=path, where="key onto")
+    return patch_files(folder)
 
 
 def patch_files(folder: Path) -> tuple[Path, ...]:
@@ -165,6 +175,7 @@ class Matrix:
     toolchain: str
     exclude: tuple[str, ...]
     path: Path | None = None
+    more: tuple[Variant, ...] = ()
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -180,4 +191,15 @@ def load_matrix(path: Path) -> Matrix:
         toolchain=spec.get("toolchain", "gcc"),
         exclude=tuple(spec.get("exclude", ())),
         path=path,
+        more=_more_variants(path, spec.get("more_variants", "")),
     )
+
+
+def _more_variants(path: Path, folder: str) -> tuple[Variant, ...]:
+    """All variants of a folder that a matrix names, relative to its own."""
+    if not folder:
+        return ()
+    found = sorted((path.parent / folder).resolve().glob("*/variant.yaml"))
+    if not found:
+        raise UserError(f"{folder} holds no variants", path=path, where="key more_variants")
+    return tuple(load_variant(p) for p in found)

@@ -11,6 +11,8 @@ from typing import BinaryIO, TextIO
 
 import pexpect
 
+from kvet.detectors import Trigger
+
 BANNER = re.compile(rb"Linux version \S+ .*")
 PANIC = re.compile(rb"Kernel panic - not syncing: (.*)")
 POWER_DOWN = re.compile(rb"reboot: Power down")
@@ -35,8 +37,10 @@ class Console:
     banners: int = 0
     panic: str = ""
     panic_at: float | None = None
+    splat_at: float | None = None
     powered_down: bool = False
     _partial: bytes = b""
+    _trigger: Trigger = field(default_factory=Trigger)
     _log: BinaryIO = field(init=False)
     _times: TextIO = field(init=False)
 
@@ -82,6 +86,8 @@ class Console:
             self.panic_at = self.panic_at or self.last_output
         elif POWER_DOWN.search(line):
             self.powered_down = True
+        elif self.splat_at is None and self._trigger(line):
+            self.splat_at = self.last_output
 
     def close(self) -> None:
         """Flush what is left; the last line may lack its end."""

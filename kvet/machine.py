@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from kvet import proc
-from kvet.errors import InfraError
-from kvet.model import BootRequest
+from kvet.errors import InfraError, UserError
+from kvet.model import BootRequest, Machine
 
 # QEMU before 8.1 runs stale translations after live code patching under
 # multi-threaded TCG; "always lock pages before translation", deba78709ae8
@@ -28,6 +28,10 @@ KERNEL_ARGS = (
     "panic=-1",
     "rdinit=/init",
 )
+
+# one instruction is one nanosecond, an idle guest waits for nobody, and the
+# guest's clock begins where it always does
+INSTRUCTION_CLOCK = ("-icount", "shift=0,sleep=off", "-rtc", "base=2025-01-01,clock=vm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def qemu_argv(request: BootRequest, *, accel: str, port: int = 0) -> tuple[str, 
     ssh, 0 for no network at all.
     """
     machine = request.machine
+    _check_icount(machine, accel)
     memory = f"{machine.mem_mib}M"
     if machine.maxmem_mib:
         memory += f",slots=4,maxmem={machine.maxmem_mib}M"
@@ -77,8 +82,9 @@ def qemu_argv(request: BootRequest, *, accel: str, port: int = 0) -> tuple[str, 
         machine.qemu,
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
-        *("-M", "virt,gic-version=3"),
-        *("-accel", "tcg,thread=multi" if accel == "tcg" else accel),
+        *("-M", "virt,gic-version=3" + (",dtb-randomness=off" if machine.icount else "")),
+        *("-accel", f"tcg,thread={machine.thread}" if accel == "tcg" else accel),
+        *(INSTRUCTION_CLOCK if machine.icount else ()),
         *("-cpu", machine.cpu if accel == "tcg" else "host"),
         *("-smp", str(machine.vcpus), "-m", memory, "-seed", str(request.seed)),
         *("-kernel", str(request.image), "-initrd", "initrd.img"),
@@ -89,8 +95,15 @@ def qemu_argv(request: BootRequest, *, accel: str, port: int = 0) -> tuple[str, 
         *("-device", "virtserialport,chardev=report,name=kvet.report"),
         *("-qmp", "unix:qmp.sock,server=on,wait=off"),
         *_network(port),
+        *_trace(request.trace, accel),
         *(("-S", "-gdb", "unix:gdb.sock,server=on,wait=off") if request.gdb else ()),
     )
+
+
+def _check_icount(machine: Machine, accel: str) -> None:
+    """QEMU counts instructions only where one thread of it translates them."""
+    if machine.icount and (accel != "tcg" or machine.thread != "single" or machine.vcpus != 1):
+        raise UserError(f"machine {machine.name}: icount needs accel tcg, thread single, vcpus 1")
 
 
 def _network(port: int) -> tuple[str, ...]:
@@ -99,6 +112,14 @@ def _network(port: int) -> tuple[str, ...]:
         return ("-nic", "none")
     netdev = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
     return ("-netdev", netdev, "-device", "virtio-net-device,netdev=net")
+
+
+def _trace(ranges: tuple[tuple[int, int], ...], accel: str) -> tuple[str, ...]:
+    """Log the guest code of `ranges` as it is first translated; hardware translates nothing."""
+    if not ranges or accel != "tcg":
+        return ()
+    wanted = ",".join(f"{start:#x}+{length:#x}" for start, length in ranges)
+    return ("-d", "in_asm", "-dfilter", wanted, "-D", "asm.log")
 
 
 def write_initrd(layers: tuple[Path, ...], folder: Path) -> Path:

@@ -21,13 +21,15 @@ def plan_cells(
 ) -> tuple[Cell, ...]:
     """All cells of `matrix` in a stable order, filtered by `only` globs over cell ids.
 
-    A glob without a `+` matches any of the five names. `extra` adds variants
-    that are no folder of the library (a `--series`). A variant that is not for
-    a kernel is left out there. Raises UserError when nothing is left.
+    A glob without a `+` matches any of the five names; globs that match the
+    same kind of name widen each other, those of different kinds narrow. `extra`
+    adds variants that are no folder of the library (a `--series`). A variant
+    that is not for a kernel is left out there. Raises UserError when nothing
+    is left, or a glob matches nothing.
     """
     known = {**library.variants(), **{v.name: v for v in extra}}
     kernels = pick("kernel", library.kernels(), matrix.kernels, path=matrix.path)
-    variants = pick("variant", known, matrix.variants, path=matrix.path)
+    variants = [*pick("variant", known, matrix.variants, path=matrix.path), *matrix.more]
     configs = pick("config", library.configs(), matrix.configs, path=matrix.path)
     machines = pick("machine", library.machines(), matrix.machines, path=matrix.path)
     workloads = pick("workload", library.workloads(), matrix.workloads, path=matrix.path)
@@ -37,15 +39,28 @@ def plan_cells(
         if not v.kernels or k.name in v.kernels
     )
     cells = tuple(c for c in crossed if not any(matches(c, g) for g in matrix.exclude))
-    chosen = _with_references(cells, [c for c in cells if _wanted(c, only)])
+    for glob in only:
+        if not any(matches(c, glob) for c in cells):
+            raise UserError(f"no cell matches {glob}", path=matrix.path, hint=_examples(cells))
+    chosen = _with_references(cells, _filtered(cells, only))
     if not chosen:
         filters = " ".join(only) or "(no --only)"
         raise UserError(f"no cell matches {filters}", path=matrix.path, hint=_examples(cells))
     return chosen
 
 
-def _wanted(cell: Cell, only: Sequence[str]) -> bool:
-    return not only or any(matches(cell, glob) for glob in only)
+def _filtered(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    """The cells that at least one glob of each kind of name matches."""
+    kinds: dict[int, list[str]] = {}
+    for glob in only:
+        kinds.setdefault(min(_matching_kind(c, glob) for c in cells), []).append(glob)
+    return [c for c in cells if all(any(matches(c, g) for g in k) for k in kinds.values())]
+
+
+def _matching_kind(cell: Cell, glob: str) -> int:
+    """Which of the five names `glob` matches (0..4), 5 for none or for a glob over whole ids."""
+    names = cell.id.split("+")
+    return next((i for i, name in enumerate(names) if fnmatchcase(name, glob)), len(names))
 
 
 def _with_references(cells: Sequence[Cell], chosen: Sequence[Cell]) -> tuple[Cell, ...]:

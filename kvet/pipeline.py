@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from kvet.coverage import LOG, PatchLines, lines_run
 from kvet.detectors import scan_file
+from kvet.detectors.explain import explanation
 from kvet.errors import KvetError
 from kvet.ktap import parse_report
 from kvet.machine import resolve_accel
@@ -42,8 +46,8 @@ class AttemptRequest:
     n: int
     seed: int
     source: Path | None = None
-    patches: tuple[Path, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    lines: PatchLines | None = None
 
 
 def seed_for(run_seed: int, cell_id: str, n: int) -> int:
@@ -55,7 +59,8 @@ def seed_for(run_seed: int, cell_id: str, n: int) -> int:
 def guest_args(cell: Cell, seed: int, mode: str = "run") -> tuple[str, ...]:
     """The `kvet.*` kernel arguments that tell the guest what to run."""
     workload = cell.workload
-    words = {"mode": mode, "workload": workload.name, "seed": seed, "seconds": workload.seconds}
+    program = workload.program or workload.name
+    words = {"mode": mode, "workload": program, "seed": seed, "seconds": workload.seconds}
     return tuple(f"kvet.{key}={value}" for key, value in {**words, **workload.params}.items())
 
 
@@ -67,6 +72,8 @@ def limits_for(cell: Cell) -> Limits:
         boot_s=BOOT_S * max(1.0, factor),
         run_s=(run_s + SPARE_S) * max(1.0, factor),
         silence_s=SILENCE_S,
+        # the answer is known then; what a guest shows while it dies is soon repetition
+        after_splat_s=(run_s + 5) * max(1.0, factor),
     )
 
 
@@ -81,6 +88,7 @@ def boot_request(request: AttemptRequest, *, mode: str = "run") -> BootRequest:
         seed=request.seed,
         release=request.build.release,
         args=guest_args(request.cell, request.seed, mode),
+        trace=request.lines.ranges if request.lines and mode == "run" else (),
     )
 
 
@@ -119,10 +127,28 @@ def _observe(request: AttemptRequest, attempt: Attempt) -> Attempt:
         console=found,
         release=request.build.release,
         floor=floor_for(request.cell.variant, request.cell.workload),
+        measures=request.cell.workload.measures,
     )
-    findings = _symbolized(request, judged.findings)
+    findings = _symbolized(request, _stamped(judged.findings, boot.console))
+    findings = tuple(replace(f, notes=explanation(f)) for f in findings)
     provenance = {**judged.provenance, "argv": list(boot.argv), "banner": boot.banner}
-    return replace(judged, findings=findings, provenance=provenance)
+    run = lines_run(request.lines, request.folder / LOG) if request.lines else ()
+    return replace(judged, findings=findings, provenance=provenance, lines_run=run)
+
+
+STAMP = re.compile(rb"\[ *(\d+\.\d+)\]")
+
+
+def _stamped(findings: tuple[Finding, ...], console: Path) -> tuple[Finding, ...]:
+    """The findings with the guest's uptime at their first line."""
+    wanted = {f.first_line for f in findings if f.first_line}
+    stamps: dict[int, float] = {}
+    if wanted:
+        with console.open("rb") as file:
+            for number, line in enumerate(islice(file, max(wanted)), start=1):
+                if number in wanted and (found := STAMP.search(line)):
+                    stamps[number] = float(found.group(1))
+    return tuple(replace(f, uptime_s=stamps.get(f.first_line)) for f in findings)
 
 
 def _symbolized(request: AttemptRequest, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -133,6 +159,6 @@ def _symbolized(request: AttemptRequest, findings: tuple[Finding, ...]) -> tuple
         findings,
         vmlinux=request.build.vmlinux,
         modules=request.build.modules,
-        source=request.source,
-        patches=request.patches,
+        sources=[request.build.patched, *([request.source] if request.source else [])],
+        touched=request.lines.addresses if request.lines else (),
     )

@@ -27,6 +27,7 @@ LOGGER = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _children: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+_adopted: set[int] = set()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -125,11 +126,23 @@ def start(
     return child
 
 
+def adopt(pid: int) -> None:
+    """Have `kill_all` end the process group of `pid`, too, which another library started."""
+    _adopted.add(pid)
+
+
+def disown(pid: int) -> None:
+    """`pid` has been reaped; its number may be somebody else's by now."""
+    _adopted.discard(pid)
+
+
 def kill_all() -> None:
     """Kill every process group that is still running; used when the user interrupts."""
     for child in list(_children):
         if child.poll() is None:
             kill_group(child.pid)
+    for pid in list(_adopted):
+        kill_group(pid)
 
 
 def _debug(argv: Sequence[str]) -> None:

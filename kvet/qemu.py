@@ -65,6 +65,7 @@ def run_boot(request: BootRequest, *, on_stage: StageListener | None = None) -> 
 
 def spawn(argv: tuple[str, ...], folder: Path) -> pexpect.spawn[bytes]:
     """Start QEMU on a pseudo-terminal, in a session of its own that dies with us."""
+
     def prepare() -> None:
         # between fork and exec, where pexpect has closed what the harness had open
         proc.die_with_parent()
@@ -72,7 +73,7 @@ def spawn(argv: tuple[str, ...], folder: Path) -> pexpect.spawn[bytes]:
         os.dup2(os.open(folder / "qemu.stderr", flags, 0o644), 2)
 
     try:
-        return pexpect.spawn(
+        child: pexpect.spawn[bytes] = pexpect.spawn(
             argv[0],
             list(argv[1:]),
             cwd=str(folder),
@@ -85,13 +86,18 @@ def spawn(argv: tuple[str, ...], folder: Path) -> pexpect.spawn[bytes]:
         raise MissingTool(argv[0], hint="harness.py doctor --install") from error
     except OSError as error:
         raise InfraError(f"cannot start {argv[0]}: {error}") from error
+    assert child.pid is not None
+    proc.adopt(child.pid)
+    return child
 
 
 def end(child: pexpect.spawn[bytes]) -> None:
     """Kill what is left of QEMU's process group and reap it."""
+    assert child.pid is not None
     if child.isalive():
         proc.kill_group(child.pid)
         child.wait()
+    proc.disown(child.pid)
     child.close()
 
 
@@ -148,6 +154,11 @@ class _Watch:
         now, limits, console = time.monotonic(), self.request.limits, self.console
         if console.panic_at is not None and now - console.panic_at > limits.splat_s:
             return _Cut(Ending.PANIC, console.panic)
+        if console.splat_at is not None and now - console.splat_at > limits.after_splat_s:
+            return _Cut(
+                Ending.HANG,
+                f"not done {limits.after_splat_s:.0f} s after its first splat {self._where()}",
+            )
         if console.flooded or self._report_size > REPORT_BYTES:
             where = "console" if console.flooded else "report port"
             return _Cut(Ending.TIMEOUT, f"the guest flooded its {where}; the log is cut")

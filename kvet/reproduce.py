@@ -17,6 +17,7 @@ from kvet.build import Builder, BuildFailure, BuildRequest
 from kvet.cache import cache_root
 from kvet.commands import cell_from_id, find_run
 from kvet.config import Library
+from kvet.coverage import PatchLines, patch_lines
 from kvet.errors import InfraError, UserError
 from kvet.events import Event, Events
 from kvet.model import Attempt, Build, Cell, SourceTree, Status
@@ -27,7 +28,7 @@ from kvet.store import read_json
 from kvet.toolchain import find_toolchain
 from kvet.ui import make_ui
 
-EXIT = {Status.PASS: 0, Status.FAIL: 1}
+EXIT = {Status.PASS: 0, Status.DONE: 0, Status.FAIL: 1}
 
 
 def repeat_attempt(options: argparse.Namespace, results: Path) -> int:
@@ -35,7 +36,7 @@ def repeat_attempt(options: argparse.Namespace, results: Path) -> int:
 
     Exit code 1 when it fails again, 0 when it passes, 3 when it did not run.
     """
-    run, cell_id, number = _parse(options.what, results)
+    run, cell_id, number = parse_target(options.what, results)
     record = read_json(run / "results.json")
     cell = cell_from_id(Library(), cell_id, run)
     recorded = next((c for c in record["cells"] if c["id"] == cell_id), None)
@@ -57,7 +58,7 @@ def shell_in(plan: Plan, options: argparse.Namespace) -> int:
     return _shell(_prepare(cell, plan.out, seed, plan.toolchain, options), options)
 
 
-def _parse(what: str, results: Path) -> tuple[Path, str, int | None]:
+def parse_target(what: str, results: Path) -> tuple[Path, str, int | None]:
     """RUN/CELL[/ATTEMPT] as run folder, cell id and attempt number."""
     head, _, tail = what.rstrip("/").rpartition("/")
     number = tail.removeprefix("attempt-")
@@ -92,7 +93,7 @@ def _prepare(
     with make_ui(quiet=options.quiet, plain=options.plain) as ui:
         events = Events(ui)
         tree = source.open_source(cell.kernel, cache, events=events)
-        build = _build(cell, tree, toolchain, cache, events)
+        build, lines = _build(cell, tree, toolchain, cache, events)
         layers = rootfs.base_layers(cache, events=events)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     return AttemptRequest(
@@ -103,11 +104,13 @@ def _prepare(
         n=0,
         seed=seed,
         source=tree.path,
-        patches=cell.variant.patches_for(cell.kernel.name),
+        lines=lines,
     )
 
 
-def _build(cell: Cell, tree: SourceTree, toolchain: str, cache: Path, events: Events) -> Build:
+def _build(
+    cell: Cell, tree: SourceTree, toolchain: str, cache: Path, events: Events
+) -> tuple[Build, PatchLines | None]:
     name = f"{cell.kernel.name}+{cell.variant.name}+{cell.config.name}"
     builder = Builder(
         cache,
@@ -115,10 +118,11 @@ def _build(cell: Cell, tree: SourceTree, toolchain: str, cache: Path, events: Ev
             Event("progress", "build", name, done=done, total=total)
         ),
     )
-    patches = cell.variant.patches_for(cell.kernel.name)
+    repo = builder.repo(tree)
+    series = apply_series(repo, tree.tree_id, cell.variant.patches_for(cell.kernel.name))
     request = BuildRequest(
         source=tree,
-        series=apply_series(builder.repo(tree), tree.tree_id, patches),
+        series=series,
         config=cell.config,
         page_kib=cell.machine.page_kib,
         toolchain=find_toolchain(toolchain),
@@ -128,7 +132,7 @@ def _build(cell: Cell, tree: SourceTree, toolchain: str, cache: Path, events: Ev
         built = builder.build(request)
     if isinstance(built, BuildFailure):
         raise InfraError(f"{built.finding.title}; log: {built.log}")
-    return built
+    return built, patch_lines(built.folder, repo, series)
 
 
 def _warn_other_build(recorded: dict[str, Any], build: Build) -> None:
@@ -144,7 +148,7 @@ def _warn_other_build(recorded: dict[str, Any], build: Build) -> None:
 def _shell(request: AttemptRequest, options: argparse.Namespace) -> int:
     request.folder.mkdir(parents=True, exist_ok=True)
     boot = replace(boot_request(request, mode="shell"), ssh=options.ssh, gdb=options.gdb)
-    return boot_shell(boot, vmlinux=request.build.vmlinux)
+    return boot_shell(boot, vmlinux=request.build.vmlinux, source=request.source)
 
 
 def _tell(attempt: Attempt, recorded: dict[str, Any], folder: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kvet import proc
 from kvet.apt import Package, fetch_debs, unpack_deb
-from kvet.cache import locked
+from kvet.cache import beside, locked
 from kvet.config import PROJECT
 from kvet.cpio import Archive
 from kvet.errors import InfraError, MissingTool, UserError
@@ -70,7 +70,7 @@ def build_layer(name: str, cache: Path, *, events: Events) -> Path:
             return path
         with events.step("initramfs", name), tempfile.TemporaryDirectory(dir=folder) as scratch:
             data = _Layer(layer, cache, Path(scratch)).archive()
-        partial = path.with_suffix(".partial")
+        partial = beside(path, ".partial")
         partial.write_bytes(data)
         partial.rename(path)
     return path
@@ -83,7 +83,7 @@ def modules_layer(build: Build) -> Path:
         archive = Archive()
         for module in sorted(build.modules.glob("*.ko")):
             archive.file(f"/lib/modules/{module.name}", module.read_bytes())
-        partial = path.with_suffix(".partial")
+        partial = beside(path, ".partial")
         partial.write_bytes(archive.close())
         partial.rename(path)
     return path

@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from kvet import evidence, proc, rootfs, source
 from kvet.build import Builder, BuildFailure, BuildRequest
+from kvet.coverage import PatchLines, patch_lines
+from kvet.emulator import faults_of
 from kvet.errors import InfraError, KvetError, UserError
 from kvet.events import Event, Events
 from kvet.lane import cheapest_first, open_lanes
@@ -33,6 +35,7 @@ from kvet.sandbox import require_sandbox
 from kvet.series import AppliedSeries, apply_series
 from kvet.store import read_json, write_json
 from kvet.toolchain import find_toolchain
+from kvet.verdict import COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class Runner:
             return (run.cell.kernel.name, run.cell.config.name, run.cell.machine.page_kib)
 
         for _, group in groupby(sorted(self.runs, key=lane_group), key=lane_group):
-            left = {}
+            left: dict[str, list[CellRun]] = {}
             for run in sorted(group, key=lambda r: r.role is not Role.BASELINE):
                 left.setdefault(self._request(run).key, []).append(run)
             while left:
@@ -202,10 +205,35 @@ class Runner:
         if build is not None:
             while round_ := [r for run in batch for r in self._requests(run, build)]:
                 self._boot(round_, executor)
+            self._doubt(batch, build, executor)
         for run in batch:
             if run.role is not Role.CANDIDATE and not run.reused:
                 evidence.save(self.cache, self._evidence_key(run), self.plan.run_id, run.attempts)
         self.save()
+
+    def _doubt(self, batch: Sequence[CellRun], build: Build, executor: Executor) -> None:
+        """Run failures that may be the emulator's own again, where it cannot lie."""
+        for run in batch:
+            failed = [a for a in run.attempts if a.status is Status.FAIL]
+            machine = run.cell.machine
+            run.faults = faults_of(
+                find_qemu(machine.qemu),
+                resolve_accel(machine.accel),
+                machine.thread,
+                run.cell.variant.patches_for(run.cell.kernel.name),
+            )
+            if not run.faults or not failed or run.reused:
+                continue
+            self.events.note(
+                f"{run.cell.id}: {', '.join(f.name for f in run.faults)} may be to blame; "
+                "again with one emulator thread"
+            )
+            safe = replace(run.cell, machine=replace(machine, thread="single"))
+            requests = [self._request_attempt(run, build, a.n) for a in failed[:3]]
+            again = [
+                replace(r, cell=safe, folder=r.folder.with_name(f"again-{r.n}")) for r in requests
+            ]
+            self._boot_all(again, executor, run.take_again)
 
     def _build(self, batch: Sequence[CellRun]) -> Build | None:
         run = batch[0]
@@ -231,7 +259,14 @@ class Runner:
                 each.build_finding, each.build_log = built.finding, str(built.log)
             elif built is not None:
                 each.build = built
+                each.lines = self._patch_lines(each, built)
         return built if isinstance(built, Build) else None
+
+    def _patch_lines(self, run: CellRun, build: Build) -> PatchLines | None:
+        """The series' lines with code."""
+        assert run.series is not None
+        repo = self.builder.repo(self.trees[run.cell.kernel.name])
+        return patch_lines(build.folder, repo, run.series)
 
     def _on_object(self, done: int, total: int) -> None:
         self.events.emit(Event("progress", "build", self._building, done=done, total=total))
@@ -240,26 +275,39 @@ class Runner:
         """The attempts that `run` still needs."""
         if run.reused:
             return []
-        tree = self.trees[run.cell.kernel.name]
         more = needs_more(run, most=self.plan.most, fixed=self.plan.fixed)
         first = max((a.n for a in run.attempts), default=0) + 1
-        return [
-            AttemptRequest(
-                cell=run.cell,
-                build=build,
-                initrd=(*self.layers, rootfs.modules_layer(build)),
-                folder=self._folder(run.cell) / f"attempt-{n}",
-                n=n,
-                seed=seed_for(self.plan.seed, run.cell.id, n),
-                source=tree.path,
-                patches=run.cell.variant.patches_for(run.cell.kernel.name),
-                provenance={"build": build.key, "base_commit": tree.base_commit},
-            )
-            for n in range(first, first + more)
-        ]
+        return [self._request_attempt(run, build, n) for n in range(first, first + more)]
+
+    def _request_attempt(self, run: CellRun, build: Build, n: int) -> AttemptRequest:
+        """Attempt `n` of a cell."""
+        tree = self.trees[run.cell.kernel.name]
+        return AttemptRequest(
+            cell=run.cell,
+            build=build,
+            initrd=(*self.layers, rootfs.modules_layer(build)),
+            folder=self._folder(run.cell) / f"attempt-{n}",
+            n=n,
+            seed=seed_for(self.plan.seed, run.cell.id, n),
+            source=tree.path,
+            provenance={"build": build.key, "base_commit": tree.base_commit},
+            lines=run.lines,
+        )
 
     def _boot(self, requests: Sequence[AttemptRequest], executor: Executor) -> None:
         runs = {run.cell.id: run for run in self.runs}
+        self._boot_all(requests, executor, lambda cell_id, attempt: runs[cell_id].add(attempt))
+
+    def _boot_all(
+        self,
+        requests: Sequence[AttemptRequest],
+        executor: Executor,
+        take: Callable[[str, Attempt], None],
+    ) -> None:
+        """Carry out `requests`; `take` gets cell id and attempt as each ends.
+
+        An interrupt ends the guests at once.
+        """
         futures: dict[Future[Attempt], AttemptRequest] = {}
         for request in requests:
             self.events.emit(Event("start", "boot", request.cell.id, f"attempt {request.n}"))
@@ -268,7 +316,7 @@ class Runner:
             for future in as_completed(futures):
                 request = futures[future]
                 attempt = self._outcome(future, request)
-                runs[request.cell.id].attempts.append(attempt)
+                take(request.cell.id, attempt)
                 self._tell(request.cell.id, attempt)
         except KeyboardInterrupt:
             for future in futures:
@@ -288,7 +336,9 @@ class Runner:
 
     def _tell(self, cell_id: str, attempt: Attempt) -> None:
         ending = attempt.ending.value if attempt.ending else "no boot"
-        title = attempt.findings[0].title if attempt.findings else attempt.detail
+        quiet = attempt.exposed or attempt.status is Status.DONE
+        unexposed = "" if quiet else "race not exercised"
+        title = attempt.findings[0].title if attempt.findings else attempt.detail or unexposed
         text = f"attempt {attempt.n}: {attempt.status.value} {ending}" + (
             f": {title}" if title else ""
         )
@@ -302,8 +352,9 @@ class Runner:
         for run in self.runs:
             paths = sorted(self._folder(run.cell).glob("attempt-*/attempt.json"))
             found = [attempt_from(read_json(p)) for p in paths]
-            run.attempts = [a for a in found if a.status in (Status.PASS, Status.FAIL)]
-            run.attempts.sort(key=lambda a: a.n)
+            for attempt in found:
+                if attempt.status in COUNTED:
+                    run.add(attempt)
 
     @contextmanager
     def _executor(self) -> Iterator[Executor]:

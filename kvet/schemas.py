@@ -57,14 +57,17 @@ MACHINE = _mapping(
     maxmem_mib={"type": "integer", "minimum": 0},
     page_kib={"enum": [4, 16, 64]},
     accel={"enum": ["auto", "tcg", "kvm"]},
+    thread={"enum": ["multi", "single"]},
     cpu=TEXT,
     boot_args=TEXTS,
     qemu=TEXT,
+    icount={"type": "boolean"},
 )
 
 WORKLOAD = _mapping(
     ("title", "seconds"),
     title=TEXT,
+    program=NAME,
     seconds={"type": "number", "exclusiveMinimum": 0},
     params={"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
     floor=COUNTS,
@@ -72,6 +75,7 @@ WORKLOAD = _mapping(
     slowdown={"type": "number", "minimum": 1},
     baseline=NAME,
     control=NAME,
+    measures={"type": "boolean"},
 )
 
 VARIANT = _mapping(
@@ -81,6 +85,7 @@ VARIANT = _mapping(
     expected=TEXT,
     why=TEXT,
     links=TEXTS,
+    onto=NAME,
     kernels=NAMES,
     floor=COUNTS,
     floor_reason=TEXT,
@@ -99,4 +104,5 @@ MATRIX = _mapping(
     max_attempts={"type": "integer", "minimum": 1},
     toolchain={"enum": ["gcc", "clang"]},
     exclude=TEXTS,
+    more_variants=TEXT,
 )

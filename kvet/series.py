@@ -242,9 +242,19 @@ def _split_mailbox(path: Path, folder: Path) -> tuple[Path, ...]:
     if done.returncode:
         raise UserError(f"is not a mailbox: {done.stderr.decode(errors='replace')}", path=path)
     mails = sorted(p for p in folder.iterdir() if p.name.isdigit())
-    subjects = {p: _mail_order(p) for p in mails}
-    patches = [p for p in mails if subjects[p] != 0]
-    return tuple(sorted(patches, key=lambda p: (subjects[p] or 0, p.name)))
+    orders = {p: _mail_order(p) for p in mails}
+    patches = sorted((p for p in mails if orders[p] != 0), key=lambda p: (orders[p] or 0, p.name))
+    if len(mails) == 1 and patches:
+        return (path,)
+    return tuple(_named(mail, number) for number, mail in enumerate(patches, start=1))
+
+
+def _named(mail: Path, number: int) -> Path:
+    """Give a split mail the name that format-patch would have given it."""
+    head = mail.read_bytes().split(b"\n\n", 1)[0].decode(errors="replace")
+    found = re.search(r"^Subject:\s*(?:\[[^\]]*\]\s*)?(.*)$", head, re.MULTILINE)
+    words = re.sub(r"[^A-Za-z0-9._]+", "-", found.group(1) if found else "patch").strip("-.")
+    return mail.rename(mail.with_name(f"{number:04d}-{words[:52] or 'patch'}.patch"))
 
 
 def _mail_order(mail: Path) -> int | None:

@@ -22,17 +22,21 @@ import yaml
 
 from kvet import proc
 from kvet.apt import Package, fetch_debs, host_architecture
-from kvet.cache import locked, need_free
+from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError, UserError
 from kvet.events import Events
 from kvet.model import Kernel, SourceTree
-from kvet.store import read_json, write_json
+from kvet.store import read_json, write_json, write_text
 
 # unpacked source 1.7 GB, its objects 0.4 GB, the download 0.2 GB
 NEEDED_MIB = 3500
 IDENTITY = ("-c", "user.name=kvet", "-c", "user.email=kvet@localhost")
 # one pack instead of 85,000 loose files, lightly compressed
 IMPORT = ("-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "gc.auto=0")
+LOCK_HEAD = """\
+# SPDX-License-Identifier: GPL-2.0-only
+# Which source each kernel was; written on first use, a drift is reported.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,12 @@ class Origin:
 def open_source(kernel: Kernel, cache: Path, *, events: Events) -> SourceTree:
     """The source of `kernel`, fetched and unpacked if it is not in `cache` yet.
 
-    Says in one line when it differs from what `kernels/lock.yaml` records.
+    Records it in `kernels/lock.yaml`, or says in one line when it drifted from there.
     """
     root = cache / "sources"
     with locked(root / f"{kernel.name}.lock"):
         tree = KINDS[kernel.kind](kernel, root, events)
-    _tell_drift(kernel, tree, events)
+    _check_lock(kernel, tree, events)
     return tree
 
 
@@ -87,7 +91,7 @@ def _fetch_package(package: str, suites: str | Sequence[str], root: Path) -> tup
 
 def _unpack_source_deb(deb: Path, folder: Path) -> None:
     """A linux-source package holds one tarball of the tree."""
-    scratch = folder.with_suffix(".deb")
+    scratch = beside(folder, ".deb")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -147,7 +151,7 @@ def _local_path(url: str, kernel: Kernel) -> Path | None:
 
 def _download(url: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
+    partial = beside(target, ".partial")
     try:
         with urllib.request.urlopen(url, timeout=60) as reply, partial.open("wb") as file:
             shutil.copyfileobj(reply, file)
@@ -161,7 +165,7 @@ def _unpacked(
 ) -> SourceTree:
     """The tree of `origin`, unpacked and committed once."""
     folder = root / origin.id
-    meta = folder.with_suffix(".json")
+    meta = beside(folder, ".json")
     if not meta.exists():
         need_free(root, NEEDED_MIB)
         shutil.rmtree(folder, ignore_errors=True)
@@ -268,7 +272,8 @@ def kernel_version(folder: Path) -> str:
     if not makefile.exists():
         raise UserError(f"{folder} holds no kernel source (no Makefile)")
     text = makefile.read_text(encoding="utf-8", errors="replace")
-    fields = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", text, re.M))
+    pattern = r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)"
+    fields: dict[str, str] = dict(re.findall(pattern, text, re.MULTILINE))
     if "VERSION" not in fields:
         raise UserError(f"{makefile} is not the top Makefile of a kernel")
     numbers = [fields.get(k, "0") for k in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
@@ -285,23 +290,29 @@ def sha256_of(path: Path) -> str:
         if known == stamp:
             return digest
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = str(hashlib.file_digest(file, "sha256").hexdigest())
     if os.access(path.parent, os.W_OK):
         note.write_text(f"{digest} {stamp}", encoding="ascii")
     return digest
 
 
-def _tell_drift(kernel: Kernel, tree: SourceTree, events: Events) -> None:
-    """One line when the lock file records another source than the one that was opened."""
-    lock = kernel.path.parent / "lock.yaml"
-    if not lock.exists():
+def _check_lock(kernel: Kernel, tree: SourceTree, events: Events) -> None:
+    """Record a source in `kernels/lock.yaml`; one line when it is not the recorded one."""
+    if kernel.kind == "directory":  # it changes whenever its owner works in it
         return
-    recorded = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get(kernel.name)
-    if recorded and recorded["tree"] != tree.tree_id:
+    lock = kernel.path.parent / "lock.yaml"
+    text = lock.read_text(encoding="utf-8") if lock.exists() else LOCK_HEAD
+    known = yaml.safe_load(text) or {}
+    recorded = known.get(kernel.name)
+    if recorded is None:
+        entry = {"origin": tree.origin, "sha256": tree.sha256, "tree": tree.tree_id}
+        added = yaml.safe_dump({kernel.name: {k: v for k, v in entry.items() if v}})
+        if os.access(lock.parent, os.W_OK):
+            write_text(lock, text + added)
+    elif recorded["tree"] != tree.tree_id:
         events.note(
-            f"{kernel.name}: source drifted from {recorded['origin']} to {tree.origin}"
-            f" (kernels/lock.yaml records tree {recorded['tree'][:12]}, this is"
-            f" {tree.tree_id[:12]})"
+            f"{kernel.name}: source drifted from {recorded['origin']} to {tree.origin}; to accept "
+            "it, remove its entry from kernels/lock.yaml"
         )
 
 

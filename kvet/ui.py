@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -25,6 +26,27 @@ def make_console(*, stderr: bool = False, width: int | None = None) -> Console:
     if not console.is_terminal:
         console = Console(stderr=stderr, highlight=False, width=width or WIDTH, soft_wrap=True)
     return console
+
+
+def drawn(renderable: RenderableType, *, color: bool = False, width: int = WIDTH) -> str:
+    """`renderable` as text of at most `width` columns, without blanks at the ends of lines."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        highlight=False,
+        force_terminal=color,
+        no_color=not color,
+        color_system="standard" if color else None,
+    )
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def wants_color() -> bool:
+    """Whether standard output is a terminal whose user has not refused colours."""
+    console = make_console()
+    return console.is_terminal and not console.no_color
 
 
 class PlainUi:
@@ -129,7 +151,7 @@ class RichUi:
         status, _, finding = title.partition(" ")
         self._finish((event.stage, event.subject + head))
         self.cells.setdefault(event.subject, []).append(status)
-        if status != "PASS":
+        if status not in ("PASS", "DONE"):
             self.first.setdefault(event.subject, finding)
 
     def _draw(self) -> Group:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,36 @@ import yaml
 from kvet.errors import UserError
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a YAML file: 1-based line and column, and the path of its key."""
+
+    message: str
+    line: int
+    column: int
+    key: str = ""
+
+    def error(self, path: Path) -> UserError:
+        """The fault as the exception that ends a command."""
+        where = f"line {self.line}" + (f", key {self.key}" if self.key else "")
+        return UserError(self.message, path=path, where=where)
+
+
 def read_yaml(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Parse `path` and check it against `schema` (an object schema).
 
     Raises UserError with the file, the line and the key path of the first fault.
+    """
+    loaded, node = parse_yaml(path)
+    for fault in faults(loaded, node, schema):
+        raise fault.error(path)
+    return loaded
+
+
+def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+    """The mapping in `path`, and its nodes, which know their lines.
+
+    Raises UserError when it cannot be read or is no YAML mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -34,30 +61,56 @@ def read_yaml(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UserError("must be a mapping of keys to values", path=path, where="line 1")
     assert node is not None  # a mapping was loaded from it
-    _check(loaded, node, schema, path)
-    return loaded
+    return loaded, node
 
 
-def _check(loaded: object, node: yaml.Node, schema: Mapping[str, Any], path: Path) -> None:
+def faults(loaded: object, node: yaml.Node, schema: Mapping[str, Any]) -> Iterator[Fault]:
+    """Every key that is given twice, then everything that `schema` does not allow."""
+    yield from _given_twice(node)
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(loaded), key=lambda e: [str(p) for p in e.absolute_path])
     for error in errors:
-        keys = list(error.absolute_path)
-        message = error.message
-        unknown = _unknown_key(error)
-        if unknown is not None:
-            keys.append(unknown)
-            message = f"unknown key{_suggest(unknown, _known(error))}"
-        key_path = ".".join(str(k) for k in keys) or "(top level)"
-        where = f"line {_line_of(node, keys)}, key {key_path}"
-        raise UserError(message, path=path, where=where)
+        for keys, message in _complaints(error):
+            yield fault_at(node, keys, message)
 
 
-def _unknown_key(error: jsonschema.ValidationError) -> str | None:
+def fault_at(node: yaml.Node, keys: Sequence[str | int], message: str) -> Fault:
+    """A fault of the value that `keys` lead to below `node`."""
+    line, column = place_of(node, keys)
+    return Fault(message, line, column, ".".join(str(k) for k in keys) or "(top level)")
+
+
+def _given_twice(node: yaml.Node) -> Iterator[Fault]:
+    """YAML lets the last of two equal keys win in silence; that is never what was meant."""
+    if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
+        return
+    seen: dict[str, int] = {}
+    for child in node.value:
+        name, value = child if isinstance(child, tuple) else (None, child)
+        if name is not None:
+            mark = name.start_mark
+            if name.value in seen:
+                message = f"given twice (first on line {seen[name.value]})"
+                yield Fault(message, mark.line + 1, mark.column + 1, str(name.value))
+            seen[str(name.value)] = mark.line + 1
+        yield from _given_twice(value)
+
+
+def _complaints(error: jsonschema.ValidationError) -> Iterator[tuple[list[str | int], str]]:
+    """Key path and message of a schema error; each unknown key is one of its own."""
+    keys = list(error.absolute_path)
+    unknown = _unknown_keys(error)
+    for name in unknown:
+        yield [*keys, name], f"unknown key{_suggest(name, _known(error))}"
+    if not unknown:
+        yield keys, error.message
+
+
+def _unknown_keys(error: jsonschema.ValidationError) -> list[str]:
     if error.validator != "additionalProperties" or not isinstance(error.instance, dict):
-        return None
+        return []
     known = _known(error)
-    return next((str(key) for key in error.instance if key not in known), None)
+    return [str(key) for key in error.instance if key not in known]
 
 
 def _known(error: jsonschema.ValidationError) -> tuple[str, ...]:
@@ -70,22 +123,22 @@ def _suggest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def _line_of(node: yaml.Node, keys: Sequence[str | int]) -> int:
-    """1-based line of the deepest node that `keys` reaches."""
-    line = node.start_mark.line
+def place_of(node: yaml.Node, keys: Sequence[str | int]) -> tuple[int, int]:
+    """1-based line and column of the deepest node that `keys` reaches."""
+    mark = node.start_mark
     for key in keys:
         child = _child(node, key)
         if child is None:
             break
-        line, node = child
-    return line + 1
+        mark, node = child
+    return mark.line + 1, mark.column + 1
 
 
-def _child(node: yaml.Node, key: str | int) -> tuple[int, yaml.Node] | None:
+def _child(node: yaml.Node, key: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             if name.value == str(key):
-                return name.start_mark.line, value
+                return name.start_mark, value
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        return node.value[key].start_mark.line, node.value[key]
+        return node.value[key].start_mark, node.value[key]
     return None

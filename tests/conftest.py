@@ -8,10 +8,24 @@ from pathlib import Path
 import pytest
 
 from kvet import proc
+from kvet.cache import cache_root
 from kvet.git import Repo
 from kvet.model import SourceTree
 
-FAKE_KERNEL = Path(__file__).parent / "data" / "fake-kernel"
+REAL_CACHE = cache_root()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--boot` runs the tests that build and boot real kernels."""
+    parser.addoption("--boot", action="store_true", help="also build and boot real kernels")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without `--boot` real boots are skipped; with it they come last."""
+    for item in items:
+        if "boot" in item.keywords and not config.getoption("--boot"):
+            item.add_marker(pytest.mark.skip(reason="needs --boot"))
+    items.sort(key=lambda item: "boot" in item.keywords)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,9 @@ def fragment(folder: Path, text: str) -> Path:
 def test_reads_sets_unsets_and_values(tmp_path: Path) -> None:
     path = fragment(tmp_path, '# why\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_S="x y"\n')
     assert [(o.name, o.value, o.line) for o in read_fragment(path)] == [
-        ("CONFIG_A", "y", 2), ("CONFIG_B", "n", 3), ("CONFIG_S", '"x y"', 4),
+        ("CONFIG_A", "y", 2),
+        ("CONFIG_B", "n", 3),
+        ("CONFIG_S", '"x y"', 4),
     ]
 
 

@@ -1,0 +1,4 @@
+int ptdump_walk(int addr)
+{
+	return addr + 2;
+}

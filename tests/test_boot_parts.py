@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a boot is made of and read by: argv, initramfs, console, report port."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvet import proc
+from kvet.config import PROJECT, load_machine
+from kvet.console import LINE_BYTES, Console
+from kvet.cpio import Archive
+from kvet.errors import UserError
+from kvet.ktap import parse_lines, stages
+from kvet.machine import qemu_argv
+from kvet.model import BootRequest, Limits, Machine
+
+GOLDEN = Path(__file__).parent / "data" / "argv"
+MACHINES = sorted((PROJECT / "configs/machines").glob("*.yaml"))
+
+
+def request(machine: Machine) -> BootRequest:
+    return BootRequest(
+        image=Path("/cache/Image"),
+        initrd=(Path("/cache/base.cpio"),),
+        machine=machine,
+        folder=Path("/run"),
+        limits=Limits(boot_s=1, run_s=1, silence_s=1),
+        seed=7,
+        args=("kvet.mode=run",),
+    )
+
+
+@pytest.mark.parametrize("path", MACHINES, ids=lambda p: p.stem)
+def test_argv_of_every_machine_is_the_reviewed_one(path: Path) -> None:
+    argv = qemu_argv(request(load_machine(path)), accel="tcg")
+    golden = GOLDEN / f"{path.stem}.txt"
+    assert "\n".join(argv) + "\n" == golden.read_text(encoding="utf-8"), f"update {golden}"
+
+
+def test_no_kernel_argument_lowers_the_console_level() -> None:
+    for path in MACHINES:
+        words = " ".join(qemu_argv(request(load_machine(path)), accel="tcg"))
+        assert "quiet" not in words
+        assert "loglevel=7" in words
+        assert "oops=panic panic=-1" in words
+        assert "-no-reboot" in words
+
+
+def test_the_network_is_loopback_or_none() -> None:
+    machine = Machine(name="m", vcpus=1, mem_mib=64)
+    assert "none" in qemu_argv(request(machine), accel="tcg")
+    words = " ".join(qemu_argv(request(machine), accel="tcg", port=2222))
+    assert "restrict=on,hostfwd=tcp:127.0.0.1:2222-:22" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "accel"), [({"vcpus": 2}, "tcg"), ({"thread": "multi"}, "tcg"), ({}, "kvm")]
+)
+def test_instructions_are_counted_on_one_translating_thread_alone(
+    change: dict[str, Any], accel: str
+) -> None:
+    machine = Machine(name="m", vcpus=1, mem_mib=64, thread="single", icount=True)
+    assert "-icount" in qemu_argv(request(machine), accel="tcg")
+    with pytest.raises(UserError, match="icount needs"):
+        qemu_argv(request(replace(machine, **change)), accel=accel)
+
+
+def test_gdb_starts_stopped_on_a_socket_of_the_attempt() -> None:
+    machine = Machine(name="m", vcpus=1, mem_mib=64)
+    argv = qemu_argv(replace(request(machine), gdb=True), accel="tcg")
+    assert "-S" in argv
+    assert "unix:gdb.sock,server=on,wait=off" in argv
+
+
+def test_cpio_is_what_cpio_unpacks(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.file("/bin/tool", b"#!/bin/sh\n", mode=0o755)
+    archive.link("/bin/other", "tool")
+    archive.file("/etc/deep/er/name", b"x" * 5)
+    data = archive.close()
+    assert data[:6] == b"070701"
+    names = []
+    position = 0
+    while True:
+        size = int(data[position + 54 : position + 62], 16)
+        length = int(data[position + 94 : position + 102], 16)
+        name = data[position + 110 : position + 109 + length].decode()
+        if name == "TRAILER!!!":
+            break
+        names.append(name)
+        position += (110 + length + 3) // 4 * 4 + (size + 3) // 4 * 4
+    assert names == ["bin", "bin/tool", "bin/other", "etc", "etc/deep", "etc/deep/er", names[-1]]
+    assert names[-1] == "etc/deep/er/name"
+
+
+def console(folder: Path) -> Console:
+    return Console(folder, time.monotonic())
+
+
+def test_console_keeps_every_byte_and_sees_landmarks(tmp_path: Path) -> None:
+    one = console(tmp_path)
+    one.feed(b"[0.0] Linux version 6.12-kvet-k (x)\r\n\xff\x00 half a")
+    one.feed(b" line\n[1.0] Kernel panic - not syncing: Oops\nreboot: Power")
+    one.feed(b" down")
+    one.close()
+    assert one.banner == "Linux version 6.12-kvet-k (x)"
+    assert one.panic == "Oops"
+    assert one.powered_down
+    assert (tmp_path / "console.log").read_bytes().count(b"\n") == 3
+    assert len((tmp_path / "console.times").read_text().splitlines()) == 3
+
+
+def test_an_endless_line_does_not_grow_memory(tmp_path: Path) -> None:
+    one = console(tmp_path)
+    for _ in range(100):
+        one.feed(b"x" * LINE_BYTES)
+    assert len(one._partial) == LINE_BYTES
+    one.close()
+    assert (tmp_path / "console.log").stat().st_size == 100 * LINE_BYTES
+
+
+def test_report_reads_results_exposure_and_findings_with_both_stacks() -> None:
+    report = parse_lines(
+        [
+            "KTAP version 1",
+            "# kvet exposure overlaps 3",
+            "# kvet exposure overlaps 9",
+            "# kvet metric longest_read 0.25 s",
+            "# kvet finding table-freed-under-walk pmd_free_pte_page a title of words",
+            "# kvet stack free pmd_free_pte_page+0x0/0xac",
+            "# kvet stack walk walk_short+0xb0/0x134 [kvet_race]",
+            "ok 1 churn",
+            "not ok 2 dump-reads # no reads",
+            "ok 3 other # SKIP not here",
+            "# kvet end",
+        ]
+    )
+    assert report.complete
+    assert report.exposure == {"overlaps": 9}
+    assert report.metrics["longest_read"].value == 0.25
+    assert report.tests == {"churn": True, "dump-reads": False, "other": None}
+    (finding,) = report.findings
+    assert [(f.func, f.side, f.module) for f in finding.frames] == [
+        ("pmd_free_pte_page", "free", ""),
+        ("walk_short", "walk", "kvet_race"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# kvet exposure overlaps", "# kvet metric a b c", "# kvet", "ok", "# kvet stack free x+0x1"],
+)
+def test_a_line_cut_short_says_nothing(line: str) -> None:
+    report = parse_lines([line])
+    assert (report.complete, report.exposure, report.metrics, report.findings) == (
+        False,
+        {},
+        {},
+        (),
+    )
+
+
+def test_stages_come_with_their_uptime() -> None:
+    assert stages("# kvet stage init 0.51\nx\n# kvet stage start 0.7\n# kvet stage done 4") == {
+        "init": 0.51,
+        "start": 0.7,
+        "done": 4.0,
+    }
+
+
+def test_guest_programs_refuse_to_run_outside_a_guest(tmp_path: Path) -> None:
+    sources = sorted((PROJECT / "rootfs/src").glob("*.c"))
+    program = tmp_path / "init"
+    built = proc.run(("gcc", "-o", str(program), *map(str, sources)))
+    assert built.returncode == 0, built.stderr.decode()
+    done = proc.run((str(program),), timeout_s=10)
+    assert done.returncode == 4
+    assert b"for kvet guests only" in done.stderr

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A lane flips between variants and touches nothing else; an expensive flip gets its own lane."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvet.git import Repo
+from kvet.lane import Lane, choose_lane, fork_lane, open_lanes
+from kvet.model import SourceTree
+from kvet.series import apply_series
+from kvet.store import write_json
+from tests.conftest import make_patch
+
+
+@pytest.fixture
+def trees(tree: SourceTree, repo: Repo, tmp_path: Path) -> list[str]:
+    """Two variants: one changes mm/a.c, the other mm/b.c."""
+    found = []
+    for name in ("a", "b"):
+        patch = tmp_path / f"{name}.patch"
+        patch.write_text(make_patch(tree, f"mm/{name}.c", "line_3;", "three;"), encoding="utf-8")
+        found.append(apply_series(repo, tree.tree_id, [patch]).tree_id)
+    return found
+
+
+def lane_of(tree: SourceTree, repo: Repo, tmp_path: Path, wanted: str) -> Lane:
+    return choose_lane(tmp_path / "lanes", repo, tree.path, tree.tree_id, wanted)
+
+
+def stamps(lane: Lane) -> dict[str, int]:
+    files = ("mm/a.c", "mm/b.c", "include/a.h")
+    return {name: os.stat(lane.src / name).st_mtime_ns for name in files}
+
+
+def test_a_flip_touches_what_differs_alone(
+    tree: SourceTree, repo: Repo, trees: list[str], tmp_path: Path
+) -> None:
+    lane = lane_of(tree, repo, tmp_path, trees[0])
+    before = stamps(lane)
+    assert lane.sync(repo, trees[0]) == ("mm/a.c",)
+    after = stamps(lane)
+    assert {name for name in before if before[name] != after[name]} == {"mm/a.c"}
+    assert lane.sync(repo, trees[0]) == ()
+    assert set(lane.sync(repo, trees[1])) == {"mm/a.c", "mm/b.c"}
+    assert "three" in (lane.src / "mm/b.c").read_text(encoding="utf-8")
+    # the source the lane was linked from is as it was
+    assert "three" not in (tree.path / "mm/a.c").read_text(encoding="utf-8")
+    assert "three" not in (tree.path / "mm/b.c").read_text(encoding="utf-8")
+
+
+def test_an_interrupted_flip_is_made_good(
+    tree: SourceTree, repo: Repo, trees: list[str], tmp_path: Path
+) -> None:
+    lane = lane_of(tree, repo, tmp_path, trees[0])
+    lane.state["pending"] = trees[0]
+    (lane.src / "mm/a.c").unlink()
+    (lane.src / "mm/a.c").write_text("half")
+    lane.save()
+    (again,) = open_lanes(tmp_path / "lanes")
+    again.sync(repo, tree.tree_id)
+    assert (again.src / "mm/a.c").read_bytes() == (tree.path / "mm/a.c").read_bytes()
+
+
+def test_a_flip_of_a_common_header_gets_its_own_lane(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    lane = lane_of(tree, repo, tmp_path, tree.tree_id)
+    write_json(lane.folder / "dependents.json", {"include/a.h": 90, "mm/a.c": 1, "*": 100})
+    header = tmp_path / "h.patch"
+    header.write_text(make_patch(tree, "include/a.h", "x", "y"), encoding="utf-8")
+    source = tmp_path / "c.patch"
+    source.write_text(make_patch(tree, "mm/a.c", "line_3;", "three;"), encoding="utf-8")
+    near = apply_series(repo, tree.tree_id, [source]).tree_id
+    far = apply_series(repo, tree.tree_id, [header]).tree_id
+    assert lane_of(tree, repo, tmp_path, near).folder == lane.folder
+    assert lane_of(tree, repo, tmp_path, far).folder != lane.folder
+    assert len(open_lanes(tmp_path / "lanes")) == 2
+
+
+def test_a_fork_is_independent(
+    tree: SourceTree, repo: Repo, trees: list[str], tmp_path: Path
+) -> None:
+    lane = lane_of(tree, repo, tmp_path, trees[0])
+    (lane.out / "x.o").write_text("object")
+    os.utime(lane.out / "x.o", (1, 1))
+    fork = fork_lane(lane, tmp_path / "lanes" / "lane-9")
+    fork.sync(repo, trees[0])
+    assert os.stat(fork.out / "x.o").st_mtime == 1
+    assert "three" not in (lane.src / "mm/a.c").read_text(encoding="utf-8")
+    assert lane.tree == tree.tree_id
+
+
+def test_half_a_lane_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "lane-1" / "src").mkdir(parents=True)
+    assert open_lanes(tmp_path) == []
+    assert not (tmp_path / "lane-1").exists()
