@@ -61,6 +61,11 @@ class Repo:
         words = out.decode(errors="surrogateescape").split("\0")[:-1]
         return dict(zip(words[1::2], words[0::2], strict=True))
 
+    def diff(self, old: str, new: str) -> str:
+        """The difference of two trees as a unified diff."""
+        options = ("-r", "-p", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv")
+        return self.output("diff-tree", *options, old, new).decode(errors="replace")
+
     def blob(self, tree: str, path: str) -> tuple[bytes, bool]:
         """Content of `path` in `tree`, and whether it is executable."""
         entry = self.output("ls-tree", "-z", tree, "--", path)

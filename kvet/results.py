@@ -192,6 +192,7 @@ def _series(series: AppliedSeries | None) -> dict[str, Any]:
         "base_tree": series.base_tree,
         "tree": series.tree_id,
         "changed": sorted(series.changed),
+        "diff": series.diff,
         "patches": [
             {
                 "name": p.path.name,

@@ -22,6 +22,7 @@ from kvet.model import Role, Variant
 
 PATCH_FAILED = re.compile(r"^error: patch failed: (.+):(\d+)$", re.MULTILINE)
 HUNK = re.compile(r"^@@ -(\d+)")
+MOST_DIFF = 200_000
 NEW_FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
 
 
@@ -41,7 +42,8 @@ class AppliedSeries:
     """A series on its base: the resulting tree and which files differ from the base.
 
     `series_id` is KCIDB's patchset_hash: the sha256 over the newline-terminated
-    sha256 of each patch in order (kcidb-io schema v5.3).
+    sha256 of each patch in order (kcidb-io schema v5.3). `diff` is the whole
+    series as one unified diff, the first files of it where it is very long.
     """
 
     base_tree: str
@@ -49,6 +51,7 @@ class AppliedSeries:
     series_id: str
     patches: tuple[AppliedPatch, ...]
     changed: Mapping[str, str]
+    diff: str = ""
 
 
 def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> AppliedSeries:
@@ -74,7 +77,15 @@ def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> Applied
         series_id=digest.hexdigest(),
         patches=tuple(applied),
         changed=repo.changed(base_tree, tree),
+        diff=_whole_files(repo.diff(base_tree, tree)),
     )
+
+
+def _whole_files(diff: str) -> str:
+    """As many whole files of `diff` as are at most `MOST_DIFF` characters."""
+    if len(diff) <= MOST_DIFF:
+        return diff
+    return diff[: max(0, diff.rfind("\ndiff --git ", 0, MOST_DIFF) + 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from kvet.formats import (
     sightings,
     stacks,
 )
+from kvet.formats.diffview import line_anchors, series_views
 from kvet.report import COUNTERS, LABELS, NOT_COVERED, exposure_text, median
 
 MEANING = (
@@ -42,6 +43,8 @@ MEANING = (
     ("ERROR", "the host, the build or the harness failed; no kernel is blamed."),
 )
 MOST_FRAMES = 12
+# (kernel, variant, file:line) to the address of that line in the page
+Lines = Mapping[tuple[str, str, str], str]
 MOST_NOT_RUN = 40
 
 
@@ -67,6 +70,8 @@ def clean_text(value: object) -> object:
 def html_report(record: Record, *, home: str = "") -> str:
     """The page of a whole run as HTML text; `home` is the address of the page of all runs."""
     anchors = {cell["id"]: f"cell-{i}" for i, cell in enumerate(record["cells"], 1)}
+    views = series_views(record)
+    lines = line_anchors(views)
     page = page_template("html.j2").render(
         record=record,
         home=home,
@@ -75,7 +80,8 @@ def html_report(record: Record, *, home: str = "") -> str:
         answers=answers(record),
         columns=_columns(record),
         rows=_rows(record, anchors),
-        cells=[_cell(record, cell, anchors[cell["id"]]) for cell in record["cells"]],
+        cells=[_cell(record, cell, anchors[cell["id"]], lines) for cell in record["cells"]],
+        views=views,
         meaning=MEANING,
         not_covered=NOT_COVERED,
         sources=sorted(record["host"].get("kernels", {}).items()),
@@ -156,8 +162,8 @@ def _surprise(cell: Record) -> str:
     return wanted if known and wanted != cell["conclusion"] else ""
 
 
-def _cell(record: Record, cell: Record, anchor: str) -> dict[str, Any]:
-    """Everything that the page says about one cell."""
+def _cell(record: Record, cell: Record, anchor: str, lines: Lines) -> dict[str, Any]:
+    """Everything that the page says about one cell; `lines` are addresses of lines of diffs."""
     attempts = cell["attempts"]
     return {
         "anchor": anchor,
@@ -174,7 +180,7 @@ def _cell(record: Record, cell: Record, anchor: str) -> dict[str, Any]:
         "metrics": _metrics(cell),
         "warnings": cell["build"]["warnings_added"],
         "build": cell["build"],
-        "findings": [_finding(record, cell, sighting) for sighting in sightings(cell)],
+        "findings": [_finding(record, cell, sighting, lines) for sighting in sightings(cell)],
         "attempts": [
             {**a, "exposures": exposure_text({**cell, "attempts": [a]})} for a in attempts
         ],
@@ -245,9 +251,12 @@ def _metrics(cell: Record) -> list[dict[str, str]]:
     ]
 
 
-def _finding(record: Record, cell: Record, sighting: Sighting) -> dict[str, Any]:
+def _finding(record: Record, cell: Record, sighting: Sighting, lines: Lines) -> dict[str, Any]:
     """One title: where it was seen, its stacks, its raw lines and how to see it again."""
     finding = sighting.finding
+    where = (cell["kernel"], cell["variant"])
+    frames = [{**f, "line": lines.get((*where, f["location"]), "")} for f in finding["frames"]]
+    finding = {**finding, "frames": frames}
     shown = [{"side": s, "frames": f} for s, f in stacks(finding, most=MOST_FRAMES)]
     hidden = len(finding["frames"]) - sum(len(side["frames"]) for side in shown)
     console = next(a["console"] for a in cell["attempts"] if a["n"] == sighting.first)
@@ -265,9 +274,17 @@ def _finding(record: Record, cell: Record, sighting: Sighting) -> dict[str, Any]
         "sides": shown,
         "hidden": hidden,
         "whole": [{"side": s, "frames": f} for s, f in stacks(finding, most=10_000)],
+        "notes": "\n".join(finding.get("notes", ())),
+        "memory": _memory(record, cell, sighting),
         "excerpt": "\n".join(finding.get("excerpt", ())),
         "repeat": repeat(record, cell, sighting.first),
     }
+
+
+def _memory(record: Record, cell: Record, sighting: Sighting) -> str:
+    """The command that opens the memory dump of an attempt with this title; empty without one."""
+    kept = [a["n"] for a in cell["attempts"] if a.get("memory") and a["n"] in sighting.attempts]
+    return f"{repeat(record, cell, kept[0])} --drgn" if kept else ""
 
 
 def _coverage(cell: Record) -> dict[str, Any] | None:
