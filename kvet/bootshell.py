@@ -8,16 +8,16 @@ import termios
 from pathlib import Path
 
 from kvet.errors import UserError
-from kvet.lane import SOURCE
+from kvet.gdbscript import write_gdb_commands
 from kvet.machine import qemu_argv, resolve_accel, write_initrd
-from kvet.model import BootRequest
+from kvet.model import BootRequest, Build
 from kvet.qemu import end, spawn
 from kvet.shell import free_port, ssh_layers
 
 ESCAPE = "\x18"  # Ctrl-X, as the second half of Ctrl-A X would be
 
 
-def boot_shell(request: BootRequest, *, vmlinux: Path, source: Path | None = None) -> int:
+def boot_shell(request: BootRequest, *, build: Build, source: Path | None = None) -> int:
     """Hand the terminal to the guest until it powers off or the escape is typed.
 
     The terminal is put back as it was whatever ends the session.
@@ -28,7 +28,7 @@ def boot_shell(request: BootRequest, *, vmlinux: Path, source: Path | None = Non
     layers = (*request.initrd, *(ssh_layers(request.folder) if request.ssh else ()))
     write_initrd(layers, request.folder)
     argv = qemu_argv(request, accel=resolve_accel(request.machine.accel), port=port)
-    _introduce(request, vmlinux, source, port)
+    _introduce(request, build, source, port)
     saved = termios.tcgetattr(sys.stdin)
     child = spawn(argv, request.folder)
     try:
@@ -41,7 +41,7 @@ def boot_shell(request: BootRequest, *, vmlinux: Path, source: Path | None = Non
     return 0
 
 
-def _introduce(request: BootRequest, vmlinux: Path, source: Path | None, port: int) -> None:
+def _introduce(request: BootRequest, build: Build, source: Path | None, port: int) -> None:
     """What to type, before the kernel begins to talk."""
     print("Ctrl-X ends the guest; `stress` starts the workload; `poweroff` or `exit` stops it.")
     if port:
@@ -49,13 +49,5 @@ def _introduce(request: BootRequest, vmlinux: Path, source: Path | None, port: i
         print(f"After `start-ssh &`: ssh -i {key} -p {port} root@127.0.0.1")
     if request.gdb:
         script = request.folder / "gdb.cmd"
-        # the socket is named from its folder: gdb takes no name of more than 107 bytes
-        lines = (
-            f"file {vmlinux}",
-            *([f"set substitute-path {SOURCE} {source}"] if source else []),
-            f"cd {request.folder}",
-            "target remote gdb.sock",
-            "hbreak start_kernel",
-        )
-        script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_gdb_commands(script, build, source)
         print(f"The guest is stopped. In another terminal: gdb-multiarch -x {script}")

@@ -34,8 +34,10 @@ ROOTFS = Path(__file__).resolve().parent.parent / "rootfs"
 # folders of guest modules, built against every variant
 MODULES = (ROOTFS / "module", ROOTFS / "cost")
 ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$")
+# errors that stand at no source line: of the linker, of modpost, of a compiler's options
 LINK_ERROR = re.compile(
     r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error"
+    r"|^(?:cc1\S*|\S*gcc|\S*clang[\d.-]*): (?:fatal )?error: "
 )
 WARNING = re.compile(r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? warning: (?P<text>.*)$")
 COMPILED = re.compile(r"^\s+(?:CC|AS|LD|AR|HOSTCC)\s+(?:\[M\]\s+)?(?P<target>\S+)$")

@@ -204,12 +204,19 @@ def add_reproduce(commands: Commands) -> None:
         commands,
         "reproduce",
         "repeat one recorded attempt: same build, seed and arguments",
-        "  harness.py reproduce latest/linux-6.12+nolock+debug+virt+ptdump-race/1\n",
+        "  harness.py reproduce latest/linux-6.12+nolock+debug+virt+ptdump-race/1\n"
+        "  harness.py reproduce latest/linux-6.12+nolock+debug+virt+ptdump-race --drgn\n",
     )
     parser.add_argument("what", metavar="RUN/CELL[/ATTEMPT]")
     add_out(parser)
     add_output_options(parser)
     _add_shell_options(parser)
+    parser.add_argument(
+        "--drgn",
+        action="store_true",
+        help="open the guest's memory as it was at the finding: the tasks and locks it names, "
+        "the page-table path of its address; then drgn's prompt",
+    )
     parser.set_defaults(command=_reproduce)
 
 

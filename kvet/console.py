@@ -19,6 +19,8 @@ POWER_DOWN = re.compile(rb"reboot: Power down")
 # a guest that prints more than this is flooding; the log up to here is kept
 FLOOD_BYTES = 64 << 20
 LINE_BYTES = 1 << 16
+# a console that shows this many splats is not looked at any closer
+MOST_SPLATS = 100
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Console:
     panic: str = ""
     panic_at: float | None = None
     splat_at: float | None = None
+    last_splat_at: float | None = None
+    splats: int = 0
     powered_down: bool = False
     _partial: bytes = b""
     _trigger: Trigger = field(default_factory=Trigger)
@@ -45,7 +49,7 @@ class Console:
     _times: TextIO = field(init=False)
 
     def __post_init__(self) -> None:
-        self._log = (self.folder / "console.log").open("wb")
+        self._log = self.path.open("wb")
         self._times = (self.folder / "console.times").open("w", encoding="ascii")
 
     def read(self, child: pexpect.spawn[bytes], wait_s: float) -> bool:
@@ -84,10 +88,22 @@ class Console:
         elif found := PANIC.search(line):
             self.panic = self.panic or found.group(1).decode(errors="replace").strip()
             self.panic_at = self.panic_at or self.last_output
+            self.last_splat_at = self.last_output
         elif POWER_DOWN.search(line):
             self.powered_down = True
-        elif self.splat_at is None and self._trigger(line):
-            self.splat_at = self.last_output
+        elif self.splats < MOST_SPLATS and self._trigger(line):
+            self.splats += 1
+            self.splat_at = self.splat_at or self.last_output
+            self.last_splat_at = self.last_output
+
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self.folder / "console.log"
+
+    def flush(self) -> None:
+        """Let others read what came so far."""
+        self._log.flush()
 
     def close(self) -> None:
         """Flush what is left; the last line may lack its end."""

@@ -38,5 +38,8 @@ def load(cache: Path, digest: str) -> tuple[list[Attempt], str] | None:
         return None
     kept = read_json(path)
     attempts = [attempt_from(a) for a in kept["attempts"]]
-    moved = [replace(a, console=f"../{kept['run']}/{a.console}") for a in attempts]
+    away = f"../{kept['run']}/"
+    moved = [
+        replace(a, console=away + a.console, memory=a.memory and away + a.memory) for a in attempts
+    ]
     return moved, kept["run"]

@@ -285,7 +285,8 @@ class Limits:
 class BootRequest:
     """Everything one boot needs; `folder` belongs to this attempt alone.
 
-    `trace` are (start, length) of guest code whose first translation is logged.
+    `trace` are (start, length) of guest code whose first translation is logged;
+    `dumps` is the run's folder, in which memory dumps are counted, None for no dump.
     """
 
     image: Path
@@ -299,6 +300,7 @@ class BootRequest:
     ssh: bool = False
     gdb: bool = False
     trace: tuple[tuple[int, int], ...] = ()
+    dumps: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +320,7 @@ class Boot:
     banner: str
     argv: tuple[str, ...]
     detail: str = ""
+    memory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,5 +353,6 @@ class Attempt:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
     lines_run: tuple[str, ...] = ()
+    memory: str = ""
     detail: str = "the attempt did not run to its end"
     provenance: Mapping[str, Any] = field(default_factory=dict)

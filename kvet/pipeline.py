@@ -48,6 +48,7 @@ class AttemptRequest:
     source: Path | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     lines: PatchLines | None = None
+    dumps: Path | None = None
 
 
 def seed_for(run_seed: int, cell_id: str, n: int) -> int:
@@ -89,6 +90,7 @@ def boot_request(request: AttemptRequest, *, mode: str = "run") -> BootRequest:
         release=request.build.release,
         args=guest_args(request.cell, request.seed, mode),
         trace=request.lines.ranges if request.lines and mode == "run" else (),
+        dumps=request.dumps if mode == "run" else None,
     )
 
 
@@ -100,7 +102,7 @@ def run_attempt(request: AttemptRequest) -> Attempt:
     attempt = Attempt(
         n=request.n,
         seed=request.seed,
-        console=str(Path(*request.folder.parts[-2:]) / "console.log"),
+        console=_below_run(request.folder / "console.log"),
         provenance=dict(request.provenance),
     )
     try:
@@ -114,6 +116,11 @@ def run_attempt(request: AttemptRequest) -> Attempt:
         )
     write_json(request.folder / "attempt.json", attempt)
     return attempt
+
+
+def _below_run(path: Path) -> str:
+    """A file of an attempt as CELL/ATTEMPT/NAME."""
+    return str(Path(*path.parts[-3:]))
 
 
 def _observe(request: AttemptRequest, attempt: Attempt) -> Attempt:
@@ -133,7 +140,8 @@ def _observe(request: AttemptRequest, attempt: Attempt) -> Attempt:
     findings = tuple(replace(f, notes=explanation(f)) for f in findings)
     provenance = {**judged.provenance, "argv": list(boot.argv), "banner": boot.banner}
     run = lines_run(request.lines, request.folder / LOG) if request.lines else ()
-    return replace(judged, findings=findings, provenance=provenance, lines_run=run)
+    memory = _below_run(boot.memory) if boot.memory else ""
+    return replace(judged, findings=findings, provenance=provenance, lines_run=run, memory=memory)
 
 
 STAMP = re.compile(rb"\[ *(\d+\.\d+)\]")

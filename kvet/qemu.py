@@ -20,6 +20,7 @@ from kvet import ktap, proc, qmp
 from kvet.console import Console
 from kvet.errors import InfraError, MissingTool
 from kvet.machine import qemu_argv, resolve_accel, write_initrd
+from kvet.memdump import DumpIndex, Keeper
 from kvet.model import Boot, BootRequest, Ending
 from kvet.store import write_json
 
@@ -60,6 +61,7 @@ def run_boot(request: BootRequest, *, on_stage: StageListener | None = None) -> 
         banner=watch.console.banner,
         argv=argv,
         detail=detail,
+        memory=watch.keeper.dump if watch.keeper and watch.keeper.written else None,
     )
 
 
@@ -118,6 +120,10 @@ class _Watch:
         self.started = time.monotonic()
         self.console = Console(request.folder, self.started)
         self.stages: dict[str, float] = {}
+        self.keeper: Keeper | None = None
+        if request.dumps is not None:
+            index = DumpIndex(request.dumps)
+            self.keeper = Keeper(index, request.folder, request.machine.mem_mib)
         self._report_size = 0
         self._report_at = self.started
 
@@ -125,10 +131,12 @@ class _Watch:
         """Watch until QEMU is gone; a cut-off ending when it has to be ended."""
         while self.console.read(child, POLL_S):
             self._look_at_report()
+            if self.keeper is not None:
+                self.keeper.attend(self.console)
             cut = self._cut()
             if cut is not None:
                 if cut.ending in (Ending.HANG, Ending.TIMEOUT):
-                    self._interrogate(child)
+                    self._interrogate(cut)
                 return cut.ending, cut.detail
         self._look_at_report()
         child.wait()
@@ -183,13 +191,15 @@ class _Watch:
         last = next(reversed(self.stages), "boot")
         return f"in stage {last}"
 
-    def _interrogate(self, child: pexpect.spawn[bytes]) -> None:
-        """Leave the vCPUs' registers beside the log of a guest that hangs."""
+    def _interrogate(self, cut: _Cut) -> None:
+        """Leave registers and, once for a run, the memory of a guest that hangs."""
         try:
             registers = qmp.monitor(self.request.folder, "info registers -a")
         except InfraError as error:
             registers = f"{error.message}\n"
         (self.request.folder / "registers.txt").write_text(registers, encoding="utf-8")
+        if self.keeper is not None and cut.ending is Ending.HANG:
+            self.keeper.keep([f"guest hang {self._where()}"])
 
     def how_it_ended(self, child: pexpect.spawn[bytes]) -> tuple[Ending, str]:
         """The ending of a QEMU that went by itself."""

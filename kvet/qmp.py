@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ async def _execute(
         async with asyncio.timeout(timeout_s):
             await client.connect(f"/proc/self/fd/{handle}/qmp.sock")
             results = [await client.execute(name, args) for name, args in commands]
-            await client.disconnect()
+            # a QEMU that was told to quit may be gone before it says goodbye
+            with suppress(OSError, EOFError, QMPError):
+                await client.disconnect()
             return results
-    except (OSError, TimeoutError, QMPError, ExecuteError) as error:
+    except (OSError, EOFError, TimeoutError, QMPError, ExecuteError) as error:
         raise InfraError(f"{folder}: QEMU does not answer: {error}") from error
     finally:
         os.close(handle)

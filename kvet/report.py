@@ -192,7 +192,12 @@ def _failure(record: Record, cell: Record, shown: set[tuple[str, str]]) -> Itera
         lines = [finding["title"] + "  (as above)"] if known in shown else splat_top(finding)
         yield from (Text(f"    {line}") for line in lines)
         shown.add(known)
-        yield Text(f"  repeat: harness.py reproduce {record['run']}/{cell['id']}/{attempt}")
+        again = f"harness.py reproduce {record['run']}/{cell['id']}"
+        yield Text(f"  repeat: {again}/{attempt}")
+        kept = [a["n"] for a in cell["attempts"] if a.get("memory")]
+        if kept:
+            which = "the same" if attempt in kept else f"attempt {kept[0]}"
+            yield Text(f"  memory: {which} with --drgn")
     elif not cell["build"]["finding"]:
         yield Text(f"    {cell['reason']}")
         yield Text(f"  repeat: harness.py reproduce {record['run']}/{cell['id']}")

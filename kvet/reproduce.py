@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kvet import rootfs, source
+from kvet import drgnview, rootfs, source
 from kvet.bootshell import boot_shell
 from kvet.build import Builder, BuildFailure, BuildRequest
 from kvet.cache import cache_root
@@ -20,11 +20,12 @@ from kvet.config import Library
 from kvet.coverage import PatchLines, patch_lines
 from kvet.errors import InfraError, UserError
 from kvet.events import Event, Events
+from kvet.memdump import DUMP, unpacked
 from kvet.model import Attempt, Build, Cell, SourceTree, Status
 from kvet.pipeline import AttemptRequest, boot_request, run_attempt, seed_for
 from kvet.runner import Plan
 from kvet.series import apply_series
-from kvet.store import read_json
+from kvet.store import plain, read_json
 from kvet.toolchain import find_toolchain
 from kvet.ui import make_ui
 
@@ -45,6 +46,8 @@ def repeat_attempt(options: argparse.Namespace, results: Path) -> int:
     seed = _seed(recorded, number, record["plan"]["seed"], cell_id)
     request = _prepare(cell, run, seed, record["plan"]["toolchain"], options)
     _warn_other_build(recorded, request.build)
+    if options.drgn:
+        return _memory(request, run, recorded, number)
     if options.boot_shell or options.gdb:
         return _shell(request, options)
     attempt = run_attempt(request)
@@ -148,7 +151,30 @@ def _warn_other_build(recorded: dict[str, Any], build: Build) -> None:
 def _shell(request: AttemptRequest, options: argparse.Namespace) -> int:
     request.folder.mkdir(parents=True, exist_ok=True)
     boot = replace(boot_request(request, mode="shell"), ssh=options.ssh, gdb=options.gdb)
-    return boot_shell(boot, vmlinux=request.build.vmlinux, source=request.source)
+    return boot_shell(boot, build=request.build, source=request.source)
+
+
+def _memory(
+    request: AttemptRequest, run: Path, recorded: dict[str, Any], number: int | None
+) -> int:
+    """Open the memory dump of a recorded attempt; without one, boot again and keep it this time."""
+    kept = [a for a in recorded["attempts"] if a.get("memory") and number in (None, a["n"])]
+    kept = [a for a in kept if (run / a["memory"]).exists()]
+    if not kept:
+        print("no memory dump is on record: booting again to make one", file=sys.stderr)
+        attempt = run_attempt(replace(request, dumps=request.folder))
+        if not attempt.memory:
+            raise InfraError(
+                f"it did not show again ({attempt.status}), so no memory was kept",
+                hint=f"try once more, or look at {request.folder}",
+            )
+        kept = [{**plain(attempt), "memory": request.folder / DUMP}]
+    asked = drgnview.questions(drgnview.pick(kept[0]["findings"]))
+    with unpacked(run / kept[0]["memory"]) as core:
+        prog = drgnview.open_dump(core, request.build.vmlinux, request.build.modules)
+        drgnview.show(prog, asked)
+        drgnview.prompt(prog)
+    return 0
 
 
 def _tell(attempt: Attempt, recorded: dict[str, Any], folder: Path) -> int:

@@ -292,6 +292,7 @@ class Runner:
             source=tree.path,
             provenance={"build": build.key, "base_commit": tree.base_commit},
             lines=run.lines,
+            dumps=self.plan.out,
         )
 
     def _boot(self, requests: Sequence[AttemptRequest], executor: Executor) -> None:

@@ -46,18 +46,23 @@ def test_the_control_is_caught_in_every_boot(smoke: tuple[Record, str, Path]) ->
     control = cell(smoke[0], "nolock")
     assert control["conclusion"] == "FAIL"
     assert control["failures"] == control["runs"] == 2
-    assert "table-freed-under-walk in pmd_free_pte_page" in control["new_titles"]
+    assert any(t.startswith("table-freed-under-walk in p") for t in control["new_titles"])
     for attempt in control["attempts"]:
         assert any(f["kind"] == "table-freed-under-walk" for f in attempt["findings"])
 
 
 def test_the_splat_leads_to_the_lines_of_the_series(smoke: tuple[Record, str, Path]) -> None:
-    first = cell(smoke[0], "nolock")["attempts"][0]["findings"][0]
-    frames = {f["func"]: f for f in first["frames"]}
-    assert frames["vmap_try_huge_pmd"]["touched"]
-    assert re.fullmatch(r"mm/vmalloc\.c:\d+", frames["vmap_try_huge_pmd"]["location"])
-    assert frames["ptdump_walk"]["side"] == "walk"
-    assert frames["pmd_free_pte_page"]["side"] == "free"
+    # which walker and which level meet first is a matter of chance
+    for attempt in cell(smoke[0], "nolock")["attempts"]:
+        breach = next(f for f in attempt["findings"] if f["kind"] == "table-freed-under-walk")
+        frames = {(f["side"], f["func"]): f for f in breach["frames"]}
+        freed = {func for side, func in frames if side == "free"}
+        walked = {func for side, func in frames if side == "walk"}
+        assert freed & {"pmd_free_pte_page", "pud_free_pmd_page"}
+        assert walked & {"ptdump_walk_pgd", "ptdump_walk", "ptdump_check_wx"}
+        touched = [f for f in breach["frames"] if f["touched"]]
+        assert {f["func"] for f in touched} & {"vmap_try_huge_pmd", "vmap_try_huge_pud"}
+        assert all(re.fullmatch(r"mm/vmalloc\.c:\d+", f["location"]) for f in touched)
 
 
 def test_the_baseline_is_not_called_safe(smoke: tuple[Record, str, Path]) -> None:
@@ -99,4 +104,4 @@ def test_a_failure_repeats_with_its_seed(smoke: tuple[Record, str, Path]) -> Non
     done = harness("reproduce", what, "--out", str(run.parent), timeout_s=600)
     text = done.stdout.decode()
     assert done.returncode == 1, text + done.stderr.decode()
-    assert "table-freed-under-walk in pmd_free_pte_page  (as recorded)" in text
+    assert re.search(r"table-freed-under-walk in p[mu]d_free_\w+  \(as recorded\)", text)

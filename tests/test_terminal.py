@@ -15,7 +15,7 @@ import pytest
 from kvet.bootshell import boot_shell
 from kvet.errors import UserError
 from kvet.events import Event, Events
-from kvet.model import BootRequest, Limits, Machine
+from kvet.model import BootRequest, Build, Limits, Machine
 from kvet.ui import PlainUi, RichUi, make_ui
 from tests.fakes import DATA
 
@@ -23,14 +23,14 @@ SHELL = """
 import sys
 from pathlib import Path
 from kvet.bootshell import boot_shell
-from kvet.model import BootRequest, Limits, Machine
+from kvet.model import BootRequest, Build, Limits, Machine
 machine = Machine(name="m", vcpus=1, mem_mib=64, accel="tcg", qemu=sys.argv[1])
 folder = Path(sys.argv[2])
 image = folder / "Image"
 image.write_text("hang\\n6.12-kvet\\n")
 limits = Limits(boot_s=1, run_s=1, silence_s=1)
 request = BootRequest(image=image, initrd=(), machine=machine, folder=folder, limits=limits, seed=1)
-sys.exit(boot_shell(request, vmlinux=folder / "vmlinux"))
+sys.exit(boot_shell(request, build=Build("k", folder, "r", 0, False)))
 """
 
 
@@ -54,7 +54,7 @@ def test_the_shell_needs_a_terminal(tmp_path: Path) -> None:
     limits = Limits(boot_s=1, run_s=1, silence_s=1)
     request = BootRequest(tmp_path, (), machine, tmp_path, limits, seed=1)
     with pytest.raises(UserError, match="needs a terminal"):
-        boot_shell(request, vmlinux=tmp_path)
+        boot_shell(request, build=Build("k", tmp_path, "r", 0, False))
 
 
 def test_progress_is_lines_where_nothing_can_be_redrawn(

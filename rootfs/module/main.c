@@ -4,6 +4,7 @@
 #include <linux/rwsem.h>
 #include <linux/module.h>
 #include <linux/of.h>
+#include <linux/panic_notifier.h>
 
 #include "kvet_race.h"
 
@@ -77,6 +78,18 @@ static int stop_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(stop);
 
+/*
+ * The last words of a panic are followed by a reset at once. The host needs a
+ * moment to ask QEMU to keep the guest's memory instead.
+ */
+static int linger(struct notifier_block *block, unsigned long event, void *reason)
+{
+	mdelay(300);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block on_panic = { .notifier_call = linger };
+
 static int __init kvet_race_init(void)
 {
 	int ret;
@@ -88,6 +101,8 @@ static int __init kvet_race_init(void)
 	ret = kvet_symbols_init();
 	if (!ret)
 		ret = kvet_oracle_start();
+	if (!ret)
+		ret = atomic_notifier_chain_register(&panic_notifier_list, &on_panic);
 	if (!ret && kvet_amplify)
 		ret = kvet_amplify_start();
 	if (ret)
@@ -105,6 +120,7 @@ static int __init kvet_race_init(void)
 	kvet_walkers_stop();
 	debugfs_remove(folder);
 fail:
+	atomic_notifier_chain_unregister(&panic_notifier_list, &on_panic);
 	kvet_amplify_stop();
 	kvet_oracle_stop();
 	return ret;

@@ -67,6 +67,7 @@ struct table {
 struct report {
 	const char *kind;
 	const char *func;
+	unsigned long pfn, addr;
 	struct stack walk, free;
 };
 
@@ -225,6 +226,8 @@ static void breach(const char *kind, struct table *table, struct walk *walk)
 	report = &reports[nr_reports++];
 	report->kind = kind;
 	report->func = table->is_pmd_table ? "pud_free_pmd_page" : "pmd_free_pte_page";
+	report->pfn = table->pfn;
+	report->addr = table->addr;
 	report->free = table->stack;
 	if (walk)
 		report->walk = walk->stack;
@@ -270,8 +273,8 @@ static void look_at_free(unsigned long pfn)
 	oracle_unlock(flags);
 
 	for (i = first; i < first + made; i++) {
-		pr_err("kvet: BREACH %s in %s: by the lifetime rule of page tables\n",
-		       reports[i].kind, reports[i].func);
+		pr_err("kvet: BREACH %s in %s: table 0x%lx of 0x%lx, by the lifetime rule\n",
+		       reports[i].kind, reports[i].func, reports[i].pfn, reports[i].addr);
 		print_stack("free", &reports[i].free);
 		if (reports[i].walk.depth)
 			print_stack("walk", &reports[i].walk);

@@ -39,6 +39,17 @@ static long proc_number(const char *path, const char *name)
 	return found ? atol(found + strcspn(found, "0123456789")) : -1;
 }
 
+/* Where the kernel keeps its vmcoreinfo note: a memory dump needs it to be read. */
+static void report_vmcoreinfo(void)
+{
+	unsigned long address, size;
+	char text[64];
+
+	if (read_file("/sys/kernel/vmcoreinfo", text, sizeof(text)) > 0 &&
+	    sscanf(text, "%lx %lx", &address, &size) == 2)
+		say("# kvet state vmcoreinfo %#lx+%#lx", address, size);
+}
+
 static void report_state(long tables_before)
 {
 	say("# kvet state tainted %ld", proc_number("/proc/sys/kernel/tainted", ""));
@@ -56,6 +67,7 @@ static void run(void)
 	open_report();
 	say("KTAP version 1");
 	say("# kvet stage init %.3f", uptime());
+	report_vmcoreinfo();
 	tables = proc_number("/proc/vmstat", "nr_page_table_pages");
 	if (!strcmp(workload, "ptdump-race"))
 		run_ptdump_race();
