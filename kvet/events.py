@@ -19,6 +19,8 @@ class Event:
 
     `kind` is start, progress, end, attempt or note; `done` of `total` counts
     objects or MiB while in progress; `seconds` is set at the end of a step.
+    A run begins with a plan for each cell (`total` attempts, `done` boots at a
+    time), and says settled of each that gets no more of them.
     """
 
     kind: str

@@ -52,9 +52,7 @@ class Loaded(gdb.Breakpoint):
             if symbol in where
         }
         sections = " ".join(f"-s {name} {place:#x}" for name, place in places.items())
-        gdb.post_event(
-            lambda: gdb.execute(f"add-symbol-file {known['path']} {sections}", to_string=True)
-        )
+        gdb.execute(f"add-symbol-file {known['path']} {sections}", to_string=True)
         print(f"kvet: symbols of {module['name'].string()} added")
         return False
 

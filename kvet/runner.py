@@ -85,6 +85,9 @@ class Runner:
         self.plan.out.mkdir(parents=True, exist_ok=True)
         self._load_finished()
         self._prepare()
+        for run in self.runs:
+            wanted = 0 if run.reused else run.wanted
+            self.events.emit(Event("plan", "run", run.cell.id, done=self._jobs(), total=wanted))
         try:
             with self._executor() as executor:
                 for batch in self._batches():
@@ -207,6 +210,7 @@ class Runner:
                 self._boot(round_, executor)
             self._doubt(batch, build, executor)
         for run in batch:
+            self.events.emit(Event("settled", "run", run.cell.id))
             if run.role is not Role.CANDIDATE and not run.reused:
                 evidence.save(self.cache, self._evidence_key(run), self.plan.run_id, run.attempts)
         self.save()
@@ -363,10 +367,13 @@ class Runner:
         if self.plan.executor:
             yield _dask_executor(self.plan.executor)
             return
-        vcpus = max(cell.machine.vcpus for cell in self.plan.cells)
-        jobs = self.plan.jobs or max(1, (os.cpu_count() or 1) // vcpus)
-        with ThreadPoolExecutor(jobs, thread_name_prefix="boot") as executor:
+        with ThreadPoolExecutor(self._jobs(), thread_name_prefix="boot") as executor:
             yield executor
+
+    def _jobs(self) -> int:
+        """How many boots run at a time."""
+        vcpus = max(cell.machine.vcpus for cell in self.plan.cells)
+        return self.plan.jobs or max(1, (os.cpu_count() or 1) // vcpus)
 
 
 def _dask_executor(url: str) -> Executor:

@@ -13,7 +13,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from kvet.board import Board, minutes, short_names
 from kvet.events import Event
 
 WIDTH = 100
@@ -69,7 +71,7 @@ class PlainUi:
 
     def __call__(self, event: Event) -> None:
         """Print `event` when it is worth a line."""
-        if self.quiet or event.kind == "progress":
+        if self.quiet or event.kind in ("progress", "plan", "settled"):
             return
         if event.kind == "start" and event.stage == "boot":
             return
@@ -88,7 +90,7 @@ def describe(event: Event) -> str:
 
 
 class RichUi:
-    """The live view: bars of running steps above the last attempts, redrawn in place."""
+    """The live view: the matrix with what each cell has shown, above bars of running steps."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -101,8 +103,7 @@ class RichUi:
             console=self.console,
         )
         self.tasks: dict[tuple[str, str], TaskID] = {}
-        self.cells: dict[str, list[str]] = {}
-        self.first: dict[str, str] = {}
+        self.board = Board()
         self.live = Live(
             get_renderable=self._draw, console=self.console, refresh_per_second=4, transient=True
         )
@@ -121,45 +122,47 @@ class RichUi:
 
     def __call__(self, event: Event) -> None:
         """Update the live view with `event`."""
-        key = (event.stage, event.subject + (event.text if event.stage == "boot" else ""))
+        self.board.take(event)
+        key = (event.stage, event.subject)
         if event.kind == "note":
             self.console.print(escape(event.text))
+        elif event.stage == "boot" or event.kind in ("plan", "settled"):
+            return  # the board shows them
         elif event.kind == "start":
-            self.tasks[key] = self.progress.add_task(
-                event.subject + (f" {event.text}" if event.text else ""),
-                total=None,
-                stage=event.stage,
-                count="",
-            )
+            text = f"{event.subject} {event.text}".rstrip()
+            self.tasks[key] = self.progress.add_task(text, total=None, stage=event.stage, count="")
         elif event.kind == "progress" and key in self.tasks:
             count = f"{event.done:.0f}/{event.total:.0f}" if event.total else f"{event.done:.0f}"
             self.progress.update(
                 self.tasks[key], completed=event.done, total=event.total or None, count=count
             )
         elif event.kind == "end":
-            self._finish(key)
+            if key in self.tasks:
+                self.progress.remove_task(self.tasks.pop(key))
             self.console.print(escape(describe(event)), style="dim")
-        elif event.kind == "attempt":
-            self._attempt(event)
-
-    def _finish(self, key: tuple[str, str]) -> None:
-        if key in self.tasks:
-            self.progress.remove_task(self.tasks.pop(key))
-
-    def _attempt(self, event: Event) -> None:
-        head, _, title = event.text.partition(": ")
-        status, _, finding = title.partition(" ")
-        self._finish((event.stage, event.subject + head))
-        self.cells.setdefault(event.subject, []).append(status)
-        if status not in ("PASS", "DONE"):
-            self.first.setdefault(event.subject, finding)
 
     def _draw(self) -> Group:
+        # a few lines are left to the bars and to what scrolls by
+        rows, waiting = self.board.shown(max(4, self.console.height - 10))
+        names = short_names(self.board.rows)
         table = Table(box=None, padding=(0, 1), show_header=False)
-        for cell, statuses in list(self.cells.items())[-20:]:
-            marks = "".join(f"[{STYLES.get(s, 'dim')}]{s[:1]}[/]" for s in statuses)
-            table.add_row(escape(cell), marks, escape(self.first.get(cell, "")[:60]))
-        return Group(table, self.progress)
+        for row in rows:
+            marks = "".join(f"[{STYLES.get(s, 'dim')}]{s[:1]}[/]" for s in row.statuses)
+            dots = "[dim]" + "." * row.left + "[/]"
+            table.add_row(escape(names[row.cell]), row.stage, marks + dots, escape(row.first[:50]))
+        return Group(table, *self._summary(waiting), self.progress)
+
+    def _summary(self, waiting: int) -> list[Text]:
+        if not self.board.rows:
+            return []
+        done, of = self.board.progress()
+        left = self.board.left_s()
+        parts = [
+            f"attempt {done} of {of}",
+            *([f"{waiting} more cells"] if waiting else []),
+            *([f"about {minutes(left)} left"] if left else []),
+        ]
+        return [Text(" " + ", ".join(parts), "bold")]
 
 
 def make_ui(*, quiet: bool, plain: bool) -> PlainUi | RichUi:
