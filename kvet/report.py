@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kvet.gaps import not_covered
 from kvet.ui import STYLES, WIDTH, drawn
 
 Record = Mapping[str, Any]
@@ -26,11 +27,6 @@ LABELS = {
     "walks": "walks",
     "huge_maps": "huge",
 }
-NOT_COVERED = (
-    "real hardware: weak memory ordering of arm64 is hidden by an x86 host under emulation",
-    "page sizes and numbers of CPUs other than those of the machines in the run",
-    "memory hot-unplug, which frees tables of the linear map",
-)
 
 
 def text_report(record: Record, *, color: bool = False, width: int = WIDTH) -> str:
@@ -58,7 +54,7 @@ def render(record: Record) -> RenderableType:
     parts.extend(_coverage(record))
     parts.extend(_tests(record))
     parts.extend(_expectations(record))
-    parts.append(Text("Not covered: " + "; ".join(NOT_COVERED) + "."))
+    parts.append(Text("Not covered: " + "; ".join(not_covered(record)) + "."))
     style = STYLES.get(record["conclusion"], "")
     parts.append(Text(f"Conclusion: {record['conclusion']} (exit {record['exit_code']})", style))
     return Group(*parts)

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 from kvet.formats import FORMATS, answers, cases, clean, label, lore, sightings, splat, stacks
-from kvet.report import NOT_COVERED
+from kvet.gaps import not_covered
 from tests.reports import EVIL, Cell, attempt, cell, finding, sample_record
 
 
@@ -223,7 +223,7 @@ def test_html_says_what_the_record_says(record: Cell) -> None:
         "key-mine",
         "./harness.py run-matrix --only 'a b'",
         "./harness.py reproduce 20260102-030405-test/linux+mine+debug+virt+race/1",
-        NOT_COVERED[0],
+        not_covered(record)[0],
     ):
         assert part in text, part
 
@@ -263,7 +263,7 @@ def test_mail_is_plain_text_and_gives_no_tag(record: Cell) -> None:
     assert "naïve – Ünïcode" in body
     assert message["In-Reply-To"] is None and message["To"] is None
     assert "ested-by" not in message.as_string()
-    assert NOT_COVERED[0][:20] in body and "./harness.py reproduce" in body
+    assert not_covered(record)[0][:20] in body and "./harness.py reproduce" in body
     prose = [x for x in body.splitlines() if x.startswith(("- ", "Not covered", "Judged"))]
     assert prose and all(len(line) <= 72 for line in prose)
     start = body.splitlines().index("mine (debug):") + 2

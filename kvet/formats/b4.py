@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 
 from kvet.formats import Record, clean, label, one_line, percent, repeat, sightings, splat
-from kvet.report import NOT_COVERED, exposure_text
+from kvet.gaps import not_covered
+from kvet.report import exposure_text
 
 STATUS = {"PASS": "pass", "FAIL": "fail"}
 MOST_LINES = 30
@@ -54,5 +55,5 @@ def _details(record: Record, cell: Record) -> Iterator[str]:
         yield f"in {len(seen.attempts)} of {len(cell['attempts'])} attempts ({seen.standing}):"
         yield from splat(seen.finding, most=MOST_LINES)
     yield ""
-    yield f"not covered: {'; '.join(NOT_COVERED)}"
+    yield f"not covered: {'; '.join(not_covered(record))}"
     yield f"repeat: {repeat(record, cell)}"

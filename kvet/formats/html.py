@@ -30,7 +30,8 @@ from kvet.formats import (
     stacks,
 )
 from kvet.formats.diffview import line_anchors, series_views
-from kvet.report import COUNTERS, LABELS, NOT_COVERED, exposure_text, median
+from kvet.gaps import not_covered
+from kvet.report import COUNTERS, LABELS, exposure_text, median
 
 MEANING = (
     ("FAIL", "k of n fresh boots showed a finding that the baseline does not show."),
@@ -83,7 +84,7 @@ def html_report(record: Record, *, home: str = "") -> str:
         cells=[_cell(record, cell, anchors[cell["id"]], lines) for cell in record["cells"]],
         views=views,
         meaning=MEANING,
-        not_covered=NOT_COVERED,
+        not_covered=not_covered(record),
         sources=sorted(record["host"].get("kernels", {}).items()),
         patches=_patches(record),
         builds=_builds(record),

@@ -28,7 +28,8 @@ from kvet.formats import (
     sightings,
     splat,
 )
-from kvet.report import NOT_COVERED, exposure_text
+from kvet.gaps import not_covered
+from kvet.report import exposure_text
 
 WIDTH = 72
 MOST_LINES = 15
@@ -84,7 +85,7 @@ def _body(record: Record) -> Iterator[str]:
     yield from _table(record)
     yield ""
     yield from _evidence(record)
-    yield from _prose(f"Not covered: {'; '.join(NOT_COVERED)}.")
+    yield from _prose(f"Not covered: {'; '.join(not_covered(record))}.")
     yield ""
     yield "Repeat it:"
     yield ""

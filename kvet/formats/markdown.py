@@ -20,7 +20,8 @@ from kvet.formats import (
     sightings,
     splat,
 )
-from kvet.report import NOT_COVERED, exposure_text
+from kvet.gaps import not_covered
+from kvet.report import exposure_text
 
 MOST_LINES = 25
 SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
@@ -41,7 +42,7 @@ def markdown_report(record: Record) -> str:
         *_table(record),
         "",
         *_details(record),
-        f"Not covered: {_text('; '.join(NOT_COVERED))}.",
+        f"Not covered: {_text('; '.join(not_covered(record)))}.",
         "",
         "Repeat the whole run:",
         "",

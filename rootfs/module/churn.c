@@ -15,6 +15,7 @@
 #include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/kthread.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -39,8 +40,7 @@ struct churner {
 static struct churner churners[MAX_THREADS];
 static uint nr_churners;
 
-/* The PMD entry that maps @addr, or NULL when a level above it is not a table. */
-static pmd_t *pmd_of(unsigned long addr, pud_t **pudp)
+pmd_t *kvet_pmd_of(unsigned long addr, pud_t **pudp)
 {
 	pgd_t *pgd = pgd_offset_pgd(kvet_sym.init_mm->pgd, addr);
 	p4d_t *p4d;
@@ -59,7 +59,7 @@ static pmd_t *pmd_of(unsigned long addr, pud_t **pudp)
 static bool is_block(unsigned long addr, bool pud)
 {
 	pud_t *pudp = NULL;
-	pmd_t *pmdp = pmd_of(addr, &pudp);
+	pmd_t *pmdp = kvet_pmd_of(addr, &pudp);
 
 	if (pud)
 		return pudp && pud_leaf(READ_ONCE(*pudp));
@@ -92,8 +92,12 @@ static void churn_range(struct churner *me, unsigned long addr, unsigned long si
 /* The pattern of real users; the freed range usually comes back at once. */
 static void churn_vmalloc(void)
 {
-	void *small = vmalloc(2 * PMD_SIZE);
-	void *huge;
+	void *small, *huge;
+
+	/* with large pages a block is more memory than a guest has */
+	if (PMD_SIZE > SZ_32M)
+		return;
+	small = vmalloc(2 * PMD_SIZE);
 
 	vfree(small);
 	vm_unmap_aliases();

@@ -34,6 +34,7 @@
 	X(pud_maps)		/* of these, at the PUD level */	\
 	X(churns)		/* rounds of all churn threads */	\
 	X(wx_walks)		/* check_wx walks done */		\
+	X(hotplugs)		/* memory added and removed again */	\
 	X(key_flips)		/* jump label updates */		\
 	X(grace_periods)	/* grace periods somebody waited for */	\
 	X(delays)		/* delays the amplifier put in */	\
@@ -80,6 +81,8 @@ int kvet_churn_start(uint threads, bool pud);
 void kvet_churn_stop(void);
 void kvet_churn_show(struct seq_file *m);
 unsigned long kvet_churn_base(void);
+/* The PMD entry that maps @addr, or NULL when a level above it is no table. */
+pmd_t *kvet_pmd_of(unsigned long addr, pud_t **pudp);
 
 int kvet_walkers_start(uint walkers, uint wx_walkers);
 void kvet_walkers_stop(void);
@@ -87,6 +90,11 @@ void kvet_walkers_stop(void);
 int kvet_oracle_start(void);
 void kvet_oracle_stop(void);
 void kvet_oracle_show(struct seq_file *m);
+/* A freer in @regs has come for every PTE table that maps some of @addr to @end. */
+void kvet_oracle_expect(struct pt_regs *regs, unsigned long addr, unsigned long end);
+
+int kvet_hotplug_start(void);
+void kvet_hotplug_stop(void);
 
 int kvet_amplify_start(void);
 void kvet_amplify_me(void);

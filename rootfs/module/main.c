@@ -17,6 +17,7 @@ static uint threads = 2;
 static uint walkers = 1;
 static uint wx;
 static bool pud;
+static bool hotplug;
 
 module_param_named(seed, kvet_seed, ullong, 0444);
 MODULE_PARM_DESC(seed, "seed of every random choice");
@@ -30,6 +31,8 @@ module_param(wx, uint, 0444);
 MODULE_PARM_DESC(wx, "threads that run the W+X check");
 module_param(pud, bool, 0444);
 MODULE_PARM_DESC(pud, "every second churn thread works at the PUD level");
+module_param(hotplug, bool, 0444);
+MODULE_PARM_DESC(hotplug, "add and remove the memory that mem= left over");
 
 static const char *const counter_names[] = {
 #define KVET_NAME(name) #name,
@@ -69,6 +72,7 @@ static bool init_mm_lock_free(void)
 static int stop_show(struct seq_file *m, void *v)
 {
 	WRITE_ONCE(kvet_stopping, true);
+	kvet_hotplug_stop();
 	kvet_churn_stop();
 	kvet_walkers_stop();
 	report_show(m, v);
@@ -113,6 +117,8 @@ static int __init kvet_race_init(void)
 	ret = kvet_churn_start(threads, pud);
 	if (!ret)
 		ret = kvet_walkers_start(walkers, wx);
+	if (!ret && hotplug)
+		ret = kvet_hotplug_start();
 	if (!ret)
 		return 0;
 	WRITE_ONCE(kvet_stopping, true);

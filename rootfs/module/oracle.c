@@ -174,6 +174,23 @@ static void table_pending(u64 *entry, u64 *parent, unsigned long addr, bool is_p
 	hlist_add_head(&table->hash, &hash[pfn % HASH_SIZE]);
 }
 
+void kvet_oracle_expect(struct pt_regs *regs, unsigned long addr, unsigned long end)
+{
+	struct stack stack;
+	unsigned long flags;
+	pud_t *pudp = NULL;
+	pmd_t *pmdp;
+
+	take_stack(&stack, regs);
+	flags = oracle_lock();
+	for (addr &= PMD_MASK; addr < end; addr += PMD_SIZE) {
+		pmdp = kvet_pmd_of(addr, &pudp);
+		if (pmdp)
+			table_pending((u64 *)pmdp, NULL, addr, false, &stack);
+	}
+	oracle_unlock(flags);
+}
+
 static int pmd_free_enter(struct kprobe *probe, struct pt_regs *regs)
 {
 	unsigned long flags;
@@ -225,7 +242,11 @@ static void breach(const char *kind, struct table *table, struct walk *walk)
 		return;
 	report = &reports[nr_reports++];
 	report->kind = kind;
-	report->func = table->is_pmd_table ? "pud_free_pmd_page" : "pmd_free_pte_page";
+	/* the linear map lies below vmalloc's range, and only hot-unplug frees tables there */
+	if (table->addr < VMALLOC_START)
+		report->func = "free_empty_tables";
+	else
+		report->func = table->is_pmd_table ? "pud_free_pmd_page" : "pmd_free_pte_page";
 	report->pfn = table->pfn;
 	report->addr = table->addr;
 	report->free = table->stack;

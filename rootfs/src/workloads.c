@@ -37,9 +37,10 @@ static int start_module(int threads)
 {
 	char params[256];
 
-	snprintf(params, sizeof(params), "seed=%.0f threads=%d walkers=%.0f wx=%.0f pud=%.0f amplify=%.0f",
+	snprintf(params, sizeof(params), "seed=%.0f threads=%d walkers=%.0f wx=%.0f pud=%.0f amplify=%.0f hotplug=%.0f",
 		 option_number("seed", 1), threads, option_number("walkers", 1),
-		 option_number("wx", 0), option_number("pud", 0), option_number("amplify", 0));
+		 option_number("wx", 0), option_number("pud", 0), option_number("amplify", 0),
+		 option_number("hotplug", 0));
 	return load_module("kvet_race", params);
 }
 
