@@ -47,6 +47,8 @@ def test_each_added_line_says_whether_it_ran() -> None:
     assert told["mm/a.c:7"] == ("added", "never")
     assert told["mm/a.c:8"] == ("added", "")
     assert (view["run"], view["code"]) == (1, 2)
+    # frames without a known place pass through no line
+    assert [line["place"] for line in lines if line["visitors"]] == ["mm/a.c:7"]
 
 
 def test_a_stack_leads_to_the_line_it_passes_through() -> None:

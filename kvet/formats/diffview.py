@@ -70,7 +70,7 @@ def _visitors(cells: Sequence[Record]) -> dict[str, list[str]]:
         for sighting in sightings(cell):
             if sighting.standing != "new":
                 continue
-            for frame in sighting.finding["frames"]:
+            for frame in (f for f in sighting.finding["frames"] if f["location"]):
                 side = f", side that {frame['side']}s" if frame["side"] else ""
                 text = f"{sighting.title}{side}"
                 told = found.setdefault(frame["location"], [])
