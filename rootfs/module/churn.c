@@ -199,3 +199,14 @@ void kvet_churn_show(struct seq_file *m)
 	if (READ_ONCE(kvet_stopping))
 		seq_printf(m, "state churn_alive %u/%u\n", alive, nr_churners);
 }
+
+void kvet_churn_areas(struct seq_file *m)
+{
+	unsigned long size;
+	uint i;
+
+	for (i = 0; i < nr_churners; i++) {
+		size = churners[i].pud ? PUD_SIZE : AREA_PMDS * PMD_SIZE;
+		seq_printf(m, "%lx %lx\n", churners[i].base, churners[i].base + size);
+	}
+}

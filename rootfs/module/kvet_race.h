@@ -80,6 +80,8 @@ int kvet_symbols_init(void);
 int kvet_churn_start(uint threads, bool pud);
 void kvet_churn_stop(void);
 void kvet_churn_show(struct seq_file *m);
+/* First and last address of each churned range, one range a line. */
+void kvet_churn_areas(struct seq_file *m);
 unsigned long kvet_churn_base(void);
 /* The PMD entry that maps @addr, or NULL when a level above it is no table. */
 pmd_t *kvet_pmd_of(unsigned long addr, pud_t **pudp);

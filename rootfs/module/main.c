@@ -54,6 +54,14 @@ static int report_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(report);
 
+/* Lets a reader of the dump know which ranges are the churn threads' own. */
+static int areas_show(struct seq_file *m, void *v)
+{
+	kvet_churn_areas(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(areas);
+
 static bool init_mm_lock_free(void)
 {
 	unsigned int tries;
@@ -114,6 +122,7 @@ static int __init kvet_race_init(void)
 	folder = debugfs_create_dir("kvet", NULL);
 	debugfs_create_file("report", 0400, folder, NULL, &report_fops);
 	debugfs_create_file("stop", 0400, folder, NULL, &stop_fops);
+	debugfs_create_file("areas", 0400, folder, NULL, &areas_fops);
 	ret = kvet_churn_start(threads, pud);
 	if (!ret)
 		ret = kvet_walkers_start(walkers, wx);

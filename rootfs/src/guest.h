@@ -7,6 +7,7 @@
 
 #define CHURN_STATS "/sys/kernel/debug/kvet/report"
 #define CHURN_STOP "/sys/kernel/debug/kvet/stop"
+#define CHURN_AREAS "/sys/kernel/debug/kvet/areas"
 #define DUMP "/sys/kernel/debug/kernel_page_tables"
 
 /* Value of kvet.NAME on the kernel command line, or FALLBACK. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Readers of /sys/kernel/debug/kernel_page_tables, each a process of its own.
- * What they get is checked: ranges are ordered, do not overlap, have the size
- * they claim, and end where a level of the page table may end.
+ * What they get is checked: ranges are ordered, do not overlap, lie in a region
+ * of the kernel's half, have the size they claim and attributes that a mapping
+ * can have; a churned range is empty or maps device memory, nothing else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +19,17 @@
 #include "guest.h"
 
 #define MAX_READERS 8
+#define MAX_AREAS 16
+#define KERNEL_HALF 0xfff0000000000000UL
 #define DUMP_BYTES (4 << 20)
 
 static pid_t readers[MAX_READERS];
 static int nr_readers;
 static struct reader_counts *counts;
 static char *bad_line;
+static struct { unsigned long from, to; } areas[MAX_AREAS];
+static int nr_areas;
+static int in_region;
 
 const struct reader_counts *reader_counts(void)
 {
@@ -43,17 +49,81 @@ static unsigned long unit_of(char letter)
 	return 0;
 }
 
+/* Ranges that the module's threads churn: what they map there is device memory. */
+static void read_areas(void)
+{
+	char text[4096], *line, *rest = text;
+
+	if (read_file(CHURN_AREAS, text, sizeof(text)) <= 0)
+		return;
+	while ((line = strsep(&rest, "\n")) && nr_areas < MAX_AREAS)
+		nr_areas += sscanf(line, "%lx %lx", &areas[nr_areas].from, &areas[nr_areas].to) == 2;
+}
+
+static int is_churned(unsigned long from, unsigned long to)
+{
+	int i;
+
+	for (i = 0; i < nr_areas; i++)
+		if (from < areas[i].to && to > areas[i].from)
+			return 1;
+	return 0;
+}
+
+static int has_word(const char *text, const char *word)
+{
+	const char *found = strstr(text, word);
+	size_t length = strlen(word);
+
+	for (; found; found = strstr(found + 1, word))
+		if ((found == text || found[-1] == ' ') && (!found[length] || found[length] == ' '))
+			return 1;
+	return 0;
+}
+
+/*
+ * Attributes of a mapping are all of it or none: whether it may be written and
+ * run, the access flag that every kernel mapping has, one memory type.
+ */
+static int attributes_are_sane(const char *text, int churned)
+{
+	if (!text[strspn(text, " ")])
+		return 1;
+	if (has_word(text, "RW") == has_word(text, "ro") || has_word(text, "NX") == has_word(text, "x"))
+		return 0;
+	if (!has_word(text, "AF") || !strstr(text, " MEM/") == !strstr(text, " DEVICE/"))
+		return 0;
+	return !churned || (strstr(text, " DEVICE/nGnRE") && has_word(text, "NX"));
+}
+
+static int level_is_known(const char *level)
+{
+	static const char *const levels[] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(levels) / sizeof(*levels); i++)
+		if (!strcmp(level, levels[i]))
+			return 1;
+	return 0;
+}
+
 /* Whether LINE may follow a range that ended at *END; moves *END on. */
 static int line_is_sane(const char *line, unsigned long *end)
 {
 	unsigned long from, to, size;
 	char unit, level[8] = "";
+	int length = 0;
 
-	if (!strncmp(line, "---[ ", 5) || !*line)
+	if (!strncmp(line, "---[ ", 5) || !*line) {
+		in_region |= !!*line;
 		return 1;
-	if (sscanf(line, "0x%16lx-0x%16lx %lu%c %7s", &from, &to, &size, &unit, level) < 4)
+	}
+	if (sscanf(line, "0x%16lx-0x%16lx %lu%c %7s%n", &from, &to, &size, &unit, level, &length) < 5)
 		return 0;
 	if (from < *end || to - from != size * unit_of(unit) || (from & 0xfff) || (to & 0xfff))
+		return 0;
+	/* the dump is of the kernel's half, and a marker names the region first */
+	if (from < KERNEL_HALF || !in_region || !level_is_known(level))
 		return 0;
 	/* a block entry starts at a multiple of its size */
 	if (strstr(line, " BLK ") && !strcmp(level, "PMD") && (from & 0x1fffff))
@@ -61,13 +131,15 @@ static int line_is_sane(const char *line, unsigned long *end)
 	if (strstr(line, " BLK ") && !strcmp(level, "PUD") && (from & 0x3fffffff))
 		return 0;
 	*end = to;
-	return 1;
+	return attributes_are_sane(line + length, is_churned(from, to));
 }
 
 static void check(char *text, long length)
 {
 	unsigned long end = 0;
 	char *line, *next;
+
+	in_region = 0;
 
 	for (line = text; line < text + length; line = next) {
 		next = memchr(line, '\n', text + length - line);
@@ -89,6 +161,7 @@ static void read_dumps(void)
 	double took;
 	long length;
 
+	read_areas();
 	for (;;) {
 		clock_gettime(CLOCK_MONOTONIC, &before);
 		length = read_file(DUMP, text, DUMP_BYTES);
