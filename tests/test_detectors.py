@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The findings engine: its table, its ways through damaged logs, its limits, its explanations.
 
-`KVET_UPDATE=1` rewrites the expectations of the consoles in tests/data/consoles,
-of which the .log files are trimmed logs of our own boots and the .txt files were
-written by hand in the kernel's print formats.
+`pytest --update` rewrites the expectations of the consoles in tests/data/consoles,
+of which the .log files are trimmed logs of our own boots (tests/provoke.py makes
+them) and the .txt files were written by hand in the kernel's print formats.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import re
 import time
@@ -43,12 +42,6 @@ _PREFIX = re.compile(r"^\[ *(\d+\.\d+)\](\[ *[TC]\d+\])? ?", re.MULTILINE)
 
 by_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 some_rows = st.sampled_from(list(ROWS.values()))
-
-
-@pytest.fixture
-def update() -> bool:
-    """Whether the expectations of the console fixtures are to be rewritten."""
-    return os.environ.get("KVET_UPDATE") == "1"
 
 
 def titles(findings: list[Finding]) -> list[str]:
