@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
@@ -47,7 +48,7 @@ def symbolize_findings(
     frames = {frame for finding in findings for frame in finding.frames}
     try:
         places = _places(frames, vmlinux, modules)
-    except (KvetError, OSError):
+    except (KvetError, OSError, ELFError):
         return tuple(findings)
     known = {f: _located(f, place, sources, touched) for f, place in places.items()}
     return tuple(
