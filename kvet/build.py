@@ -32,7 +32,7 @@ from kvet.toolchain import Toolchain
 RECIPE = "1"  # raise it when a change here makes old artifacts wrong
 ROOTFS = Path(__file__).resolve().parent.parent / "rootfs"
 # folders of guest modules, built against every variant
-MODULES = (ROOTFS / "module", ROOTFS / "cost")
+MODULES = (ROOTFS / "module", ROOTFS / "cost", ROOTFS / "provoke")
 ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$")
 # errors that stand at no source line: of the linker, of modpost, of a compiler's options
 LINK_ERROR = re.compile(

@@ -137,7 +137,8 @@ def _observe(request: AttemptRequest, attempt: Attempt) -> Attempt:
         measures=request.cell.workload.measures,
     )
     findings = _symbolized(request, _stamped(judged.findings, boot.console))
-    findings = tuple(replace(f, notes=explanation(f)) for f in findings)
+    added = tuple(request.lines.text.values()) if request.lines else ()
+    findings = tuple(replace(f, notes=explanation(f, added)) for f in findings)
     provenance = {**judged.provenance, "argv": list(boot.argv), "banner": boot.banner}
     run = lines_run(request.lines, request.folder / LOG) if request.lines else ()
     memory = _below_run(boot.memory) if boot.memory else ""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kvet.gaps import not_covered
+from kvet.titles import titles_table
 from kvet.ui import STYLES, WIDTH, drawn
 
 Record = Mapping[str, Any]
@@ -50,6 +51,7 @@ def render(record: Record) -> RenderableType:
     shown: set[tuple[str, str]] = set()
     for cell in record["cells"]:
         parts.extend(_failure(record, cell, shown))
+    parts.extend(titles_table(record))
     parts.extend(_answers(record))
     parts.extend(_coverage(record))
     parts.extend(_tests(record))
@@ -220,6 +222,8 @@ def splat_top(finding: Record, *, most: int = 7) -> list[str]:
             place = f"  {frame['location']}" if frame["location"] else ""
             mark = "  <- touched by the series" if frame["touched"] else ""
             lines.append(f"    {frame['func']}{place}{mark}")
+            if frame["touched"] and frame["source"]:
+                lines.append(f"        {frame['source']}")
     return [*lines, *(f"  {note}" for note in finding.get("notes", ()))]
 
 

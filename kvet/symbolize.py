@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
@@ -47,7 +48,7 @@ def symbolize_findings(
     frames = {frame for finding in findings for frame in finding.frames}
     try:
         places = _places(frames, vmlinux, modules)
-    except (KvetError, OSError):
+    except (KvetError, OSError, ELFError):
         return tuple(findings)
     known = {f: _located(f, place, sources, touched) for f, place in places.items()}
     return tuple(
@@ -100,29 +101,43 @@ def _address(frame: Frame, binary: Path) -> int | None:
     """Address of a frame in its binary; a return address points behind its call."""
     if not frame.offset or not binary.exists():
         return None
-    known = functions(binary)
+    known = all_functions(binary)
     found = known.get(frame.func) or known.get(frame.func.split(".")[0])
-    offset = int(frame.offset.split("/")[0], 16)
-    return None if found is None else found[0] + max(0, offset - 4)
+    if not found:
+        return None
+    offset, size = (int(part, 16) for part in frame.offset.split("/"))
+    # static functions of several files may share a name: the printed size tells them apart
+    start = next((s for s, own in found if _rounded(own) == _rounded(size)), found[0][0])
+    return start + max(0, offset - 4)
+
+
+def _rounded(size: int) -> int:
+    """A size as kallsyms prints it: up to the next function, which is aligned."""
+    return -(-size // 16)
+
+
+def functions(binary: Path) -> Mapping[str, tuple[int, int]]:
+    """Function name to address and size, from the symbol table of an ELF file."""
+    return {name: places[-1] for name, places in all_functions(binary).items()}
 
 
 @lru_cache(maxsize=32)
-def functions(binary: Path) -> Mapping[str, tuple[int, int]]:
-    """Function name to address and size, from the symbol table of an ELF file."""
+def all_functions(binary: Path) -> Mapping[str, Sequence[tuple[int, int]]]:
+    """Function name to address and size of each function that has it."""
+    found: dict[str, list[tuple[int, int]]] = {}
     with binary.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
-        if not isinstance(table, SymbolTableSection):
-            return {}
-        return {
-            s.name: (s["st_value"], s["st_size"])
-            for s in table.iter_symbols()
-            if s["st_info"]["type"] == "STT_FUNC"
-        }
+        if isinstance(table, SymbolTableSection):
+            for symbol in table.iter_symbols():
+                if symbol["st_info"]["type"] == "STT_FUNC":
+                    place = (symbol["st_value"], symbol["st_size"])
+                    found.setdefault(symbol.name, []).append(place)
+    return found
 
 
 def function_ranges(binary: Path, addresses: Iterable[int]) -> list[tuple[int, int]]:
     """Start and length of every function that holds one of `addresses`."""
-    known = sorted(set(functions(binary).values()))
+    known = sorted({place for places in all_functions(binary).values() for place in places})
     starts = [start for start, _ in known]
     found = set()
     for address in addresses:

@@ -16,8 +16,13 @@ REAL_CACHE = cache_root()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--boot` runs the tests that build and boot real kernels."""
+    """`--boot`: also tests that build and boot real kernels; `--update`: rewrite expectations."""
     parser.addoption("--boot", action="store_true", help="also build and boot real kernels")
+    parser.addoption(
+        "--update",
+        action="store_true",
+        help="write what is found in tests/data/consoles as what is expected; look at the diff",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -26,6 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "boot" in item.keywords and not config.getoption("--boot"):
             item.add_marker(pytest.mark.skip(reason="needs --boot"))
     items.sort(key=lambda item: "boot" in item.keywords)
+
+
+@pytest.fixture
+def update(request: pytest.FixtureRequest) -> bool:
+    """Whether the expectations of the console fixtures are to be rewritten."""
+    return bool(request.config.getoption("--update"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,31 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The findings engine: its table, its ways through damaged logs, its limits, its explanations.
 
-`KVET_UPDATE=1` rewrites the expectations of the consoles in tests/data/consoles,
-of which the .log files are trimmed logs of our own boots and the .txt files were
-written by hand in the kernel's print formats.
+`pytest --update` rewrites the expectations of the consoles in tests/data/consoles,
+of which the .log files are trimmed logs of our own boots (tests/provoke.py makes
+them) and the .txt files were written by hand in the kernel's print formats.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import re
-import time
-import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvet.detectors import Trigger, engine, reading, scan, scan_file, scan_text
 from kvet.detectors.heads import find_hits, settle, stop_line
-from kvet.detectors.history import memory_history
-from kvet.detectors.lockdep import explain
 from kvet.detectors.splat import cut
 from kvet.detectors.table import Row, table
 from kvet.model import Finding
@@ -43,12 +37,6 @@ _PREFIX = re.compile(r"^\[ *(\d+\.\d+)\](\[ *[TC]\d+\])? ?", re.MULTILINE)
 
 by_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 some_rows = st.sampled_from(list(ROWS.values()))
-
-
-@pytest.fixture
-def update() -> bool:
-    """Whether the expectations of the console fixtures are to be rewritten."""
-    return os.environ.get("KVET_UPDATE") == "1"
 
 
 def titles(findings: list[Finding]) -> list[str]:
@@ -253,76 +241,6 @@ def test_one_endless_line_does_not_hide_the_rest(tmp_path: Path) -> None:
     assert scan_text(path.read_text(encoding="utf-8")) == [found]
 
 
-@pytest.mark.parametrize("unit", LINES["repeated"])
-def test_repetition_stays_linear_and_small(unit: str) -> None:
-    text = unit * 50_000
-    tracemalloc.start()
-    begin = time.process_time()
-    found = scan_text(text)
-    took = time.process_time() - begin
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert took < 30, "tracing memory costs a factor of about five"
-    assert peak < 200 << 20
-    assert len(found) <= engine.MAX_FINDINGS
-
-
-@by_row
-def test_no_expression_of_a_row_is_worse_than_linear(row: Row) -> None:
-    lines = [_PREFIX.sub("", line) for line in row.example.splitlines()]
-    head = next(line for line in lines if row.regex.match(line))
-    words = re.findall(r"[A-Za-z_]{3,}", row.match) + [" ", "a.", "a/", "[a] ", "at ", " mm/a.c "]
-    begin = time.process_time()
-    for word in words:
-        for start in (head[:12], head[: len(head) // 2], head):
-            text = (start + word * 4096)[:4096]
-            row.regex.match(text)
-            if row.also:
-                row.also_regex.search(text)
-    assert time.process_time() - begin < 0.05 * len(words)
-
-
-# --- fuzzing -------------------------------------------------------------------------------
-
-_fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def assert_sane(findings: Iterable[Finding], lines: int) -> None:
-    """Whatever was read: findings have a title, stand within the log and go into JSON."""
-    for finding in findings:
-        assert finding.title and len(finding.title) <= 120
-        assert 0 < finding.first_line <= finding.last_line <= lines
-        json.dumps(as_json(finding))
-
-
-@_fuzz
-@given(st.text(), st.binary())
-def test_anything_is_scanned(text: str, raw: bytes) -> None:
-    assert_sane(scan_text(text), text.count("\n") + 1)
-    lines: list[bytes | str] = [*text.splitlines(), raw, raw]
-    assert_sane(scan(lines), len(lines))
-    triggered = Trigger()(raw)
-    assert triggered is None or triggered.kind
-
-
-@_fuzz
-@given(
-    st.lists(st.tuples(some_rows, st.integers(0, 2000), st.integers(0, 2000), st.text(max_size=9)))
-)
-def test_mutated_splats_are_scanned(parts: list[tuple[Row, int, int, str]]) -> None:
-    text = "".join(row.example[:a] + junk + row.example[b:] for row, a, b, junk in parts)
-    assert_sane(scan_text(text), text.count("\n") + 1)
-
-
-@_fuzz
-@given(some_rows, st.randoms(use_true_random=False))
-def test_shuffled_lines_are_scanned(row: Row, rnd: random.Random) -> None:
-    lines = row.example.splitlines() * 2
-    rnd.shuffle(lines)
-    dressed = [rnd.choice(list(DRESSINGS.values()))(line) for line in lines]
-    assert_sane(scan(dressed), "\n".join(dressed).count("\n") + 1)
-
-
 # --- consoles of our own boots ---
 
 
@@ -344,62 +262,3 @@ def test_scan_log_prints_one_json_line_a_file() -> None:
     out = io.StringIO()
     assert scan_log_main([CONSOLES / "double-lock.log"], False, out=out) == 1
     assert "possible deadlock in pmd_free_pte_page [lockdep]" in out.getvalue()
-
-
-# --- explanations ---
-
-
-@pytest.mark.parametrize("path", sorted(CONSOLES.glob("lockdep-*.txt")), ids=lambda path: path.stem)
-def test_lockdep_reports_are_drawn(path: Path, update: bool) -> None:
-    text = TEXTS[path.stem]
-    drawn = explain(text.splitlines(), touched={"flip_key"})
-    expected = path.with_suffix(".drawing")
-    if update:
-        expected.write_text("\n".join(drawn) + "\n", encoding="utf-8")
-    assert drawn == expected.read_text(encoding="utf-8").splitlines()
-    broken = re.sub(r"(?<=lock)\){", "\n){", text)
-    assert explain(broken.splitlines(), touched={"flip_key"}) == drawn
-
-
-def test_the_deadlock_of_our_own_boot_is_drawn() -> None:
-    (found,) = scan_file(CONSOLES / "double-lock.log")
-    assert explain(found.excerpt, touched={"pmd_free_pte_page"}) == [
-        "kvet-churn/0 (pid 41): takes a lock that it already holds",
-        "  (init_mm).mmap_lock   taken in vmap_range_noflush",
-        "  `-> (init_mm).mmap_lock   wanted in pmd_free_pte_page *, while still held",
-        "  * changed by the series",
-    ]
-
-
-def test_a_long_circle_is_folded() -> None:
-    head, _, rest = TEXTS["lockdep-circle"].partition("-> #2")
-    chain = [f"-> #{n} (lock_{n}){{+.+.}}:\n       taker_{n}+0x4/0x8\n" for n in range(30, 0, -1)]
-    text = head + "".join(chain) + rest[rest.index("-> #0") :]
-    drawn = explain(text.splitlines(), touched={"dump_state"})
-    assert len(drawn) == 12
-    assert "... 23 more ..." in drawn[6]
-    assert "wanted in dump_state *" in drawn[10]
-
-
-@_fuzz
-@given(some_rows, st.randoms(use_true_random=False))
-def test_any_lines_are_explained(row: Row, rnd: random.Random) -> None:
-    lines = ("".join(TEXTS.values()) + row.example).splitlines()
-    some = [rnd.choice(lines)[: rnd.choice((5, 30, 99))] for _ in range(rnd.randrange(40))]
-    assert len(explain(some)) <= 12
-    memory_history(some)
-
-
-def test_who_allocated_and_who_freed() -> None:
-    sides = memory_history(TEXTS["kasan-history"].splitlines())
-    assert [(side.role, side.pid, side.func) for side in sides] == [
-        ("allocated", 77, "makes_table"),
-        ("freed", 78, "drops_table.isra.0"),
-        ("queued", None, "queues_it"),
-        ("allocated", 9, "wants_table"),
-        ("freed", 10, "gives_back"),
-    ]
-    assert sides[0].frames[-1].module == "sample"
-    (found,) = scan_text(TEXTS["kasan-history"])
-    assert [frame.func for frame in found.frames] == ["note_page"]
-    assert memory_history(found.excerpt)[:2] == sides[:2]

@@ -103,7 +103,11 @@ def test_every_folder_of_guest_modules_is_built_and_is_part_of_the_key(
 ) -> None:
     record = run("stock", attempts=1)
     folder = Path(cell(record, "stock")["build"]["folder"]) / "modules"
-    assert [p.name for p in sorted(folder.iterdir())] == ["kvet_cost.ko", "kvet_module.ko"]
+    assert [p.name for p in sorted(folder.iterdir())] == [
+        "kvet_cost.ko",
+        "kvet_module.ko",
+        "kvet_provoke.ko",
+    ]
     before = build.module_digest()
     copies = [tmp_path / m.name for m in build.MODULES]
     for copy, module in zip(copies, build.MODULES, strict=True):

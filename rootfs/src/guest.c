@@ -34,7 +34,7 @@ long read_file(const char *path, char *buffer, size_t size)
 
 const char *option(const char *name, const char *fallback)
 {
-	static char values[16][128];
+	static char values[16][512];
 	static int next;
 	char key[64], *found;
 	char *value = values[next++ % 16];

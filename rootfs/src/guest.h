@@ -34,6 +34,7 @@ void result(int ok, const char *name, const char *note);
 void run_ptdump_race(void);
 void run_test_vmalloc(void);
 void run_vmalloc_cost(void);
+void run_provoke(void);
 
 /* Loads /lib/modules/NAME.ko with PARAMS; returns 0 or -errno. */
 int load_module(const char *name, const char *params);

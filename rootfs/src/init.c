@@ -75,6 +75,8 @@ static void run(void)
 		run_test_vmalloc();
 	else if (!strcmp(workload, "vmalloc-cost"))
 		run_vmalloc_cost();
+	else if (!strcmp(workload, "provoke"))
+		run_provoke();
 	else
 		result(0, "workload", "SKIP no such workload");
 	say("# kvet stage done %.3f", uptime());
