@@ -261,12 +261,13 @@ def add_compare(commands: Commands) -> None:
 
 
 def add_cost(commands: Commands) -> None:
-    """cost RUN [--against V]"""
+    """cost RUN [--against V] [--code [V]]"""
     parser = add_command(
         commands,
         "cost",
         "show what each variant costs, in guest instructions",
-        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n",
+        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n"
+        "  harness.py cost latest --code static-key\n",
     )
     parser.add_argument("run", metavar="RUN", help="a run of configs/cost.yaml, or 'latest'")
     parser.add_argument(
@@ -274,6 +275,13 @@ def add_cost(commands: Commands) -> None:
         action="append",
         metavar="V",
         help="variant to compare with (default: stock and read-lock)",
+    )
+    parser.add_argument(
+        "--code",
+        nargs="?",
+        const="",
+        metavar="V",
+        help="bytes that each build adds; of one variant the functions side by side, too",
     )
     add_out(parser)
     parser.set_defaults(command=_cost)

@@ -21,6 +21,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kvet.codeview import code_report
 from kvet.commands import find_run
 from kvet.config import PROJECT
 from kvet.errors import UserError
@@ -281,8 +282,11 @@ def _tables(
 
 
 def cost_command(options: argparse.Namespace) -> int:
-    """Print the cost table of a run."""
+    """Print the cost table of a run, or what its builds have in code."""
     record = read_json(find_run(options.run, options.out or PROJECT / "results") / "results.json")
+    if options.code is not None:
+        sys.stdout.write(code_report(record, options.code))
+        return 0
     if not figures(record):
         raise UserError(
             f"run {record['run']} measured nothing", hint="harness.py run-matrix configs/cost.yaml"

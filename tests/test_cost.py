@@ -139,7 +139,7 @@ def test_the_command_wants_a_run_that_measured(tmp_path: Path, capsys: Any) -> N
     run = tmp_path / "r"
     write_json(run / "run.json", {})
     write_json(run / "results.json", ten_variants())
-    options = argparse.Namespace(run="r", out=tmp_path, against=["stock"])
+    options = argparse.Namespace(run="r", out=tmp_path, against=["stock"], code=None)
     assert cost_command(options) == 0
     assert "difference to stock" in capsys.readouterr().out
     write_json(run / "results.json", record())
