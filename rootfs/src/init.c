@@ -63,6 +63,8 @@ static void run(void)
 		run_test_vmalloc();
 	else if (!strcmp(workload, "vmalloc-cost"))
 		run_vmalloc_cost();
+	else if (!strcmp(workload, "vmalloc-contention"))
+		run_vmalloc_contention();
 	else
 		result(0, "workload", "SKIP no such workload");
 	say("# kvet stage done %.3f", uptime());
