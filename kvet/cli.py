@@ -242,6 +242,9 @@ def add_report(commands: Commands) -> None:
         metavar="F",
         help="text (default), json, html, junit, ktap, kcidb, markdown, mail or b4",
     )
+    parser.add_argument(
+        "--cost", default="", metavar="RUN", help="say in html and mail what that run measured"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
     add_out(parser)
     parser.set_defaults(command=_report)
@@ -350,7 +353,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _cost(options: argparse.Namespace) -> int:
-    from kvet.cost import cost_command
+    from kvet.costtables import cost_command
 
     return cost_command(options)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kvet.cost import compare, cost_command, cost_report, figures, interval, spread, welch
+from kvet.cost import compare, figures, interval, spread, welch
+from kvet.costtables import cost_command, cost_report
 from kvet.errors import UserError
 from kvet.store import write_json
 
