@@ -29,6 +29,7 @@ from kvet.formats import (
     sightings,
     stacks,
 )
+from kvet.formats.costhtml import code_context, cost_context
 from kvet.report import COUNTERS, LABELS, NOT_COVERED, exposure_text, median
 
 MEANING = (
@@ -81,6 +82,8 @@ def html_report(record: Record, *, home: str = "") -> str:
         sources=sorted(record["host"].get("kernels", {}).items()),
         patches=_patches(record),
         builds=_builds(record),
+        cost=cost_context(record.get("cost_of") or record),
+        code=code_context(record.get("cost_of") or record),
         command_line=f"./harness.py {shlex.join(record['plan'].get('command', []))}",
     )
     return page.rstrip() + "\n"
