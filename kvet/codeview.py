@@ -124,9 +124,7 @@ def side_lines(function: Record, half: int = 0) -> list[tuple[str, str]]:
     return lines
 
 
-def _columns(row: Sequence[str]) -> tuple[str, str, str]:
+def _columns(row: str) -> tuple[str, str, str]:
     """Mark, left and right of a row as the record has it: what is the same stands once."""
-    mark, left = row[0], row[1]
-    if len(row) > 2:
-        return mark, left, row[2]
-    return mark, left, left if mark == " " else ""
+    left, tab, right = row[1:].partition("\t")
+    return row[0], left, right if tab else left if row[0] == " " else ""

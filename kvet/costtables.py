@@ -129,12 +129,11 @@ def spread_text(variants: Sequence[Figures]) -> str:
 
 def how_counted(units: set[str]) -> str:
     """What is counted, and what counts as a difference."""
-    what = (
-        "Guest instructions, never time." if units <= {"insns"} else "CPU cycles and nanoseconds."
-    )
+    exact = units <= {"insns"}
+    what = "Guest instructions, never time." if exact else "CPU cycles and nanoseconds."
     return (
-        f"{what} A difference is one of at least "
-        f"{LEAST_INSNS:.0f} instructions and {100 * LEAST_SHARE:.0f} % with\n"
+        f"{what} A difference is one of at least {LEAST_INSNS:.0f} "
+        f"{'instructions' if exact else 'cycles'} and {100 * LEAST_SHARE:.0f} % with\n"
         "all of its 95 % interval, and p < 0.05 after Holm's correction; = says there is none.\n"
     )
 

@@ -94,6 +94,10 @@ def _named(
         elif JUMPS.match(name) and jump:
             target = (int(jump.group(1), 16) - start + symbol.address) % ADDRESSES
             insns.append(_jump(binary, symbol, name, operands[: jump.start()], target))
+        elif here in binary.keys and name == "nop":
+            target, key = binary.keys[here]
+            told = f"{name:<5} (key {binary.name_of(key)}"
+            insns.append(Insn(f"{told} +{target - symbol.address:#x})", told))
         else:
             insns.append(_low_part(binary, name, operands, pages, insns))
             _forget(name, operands, pages)

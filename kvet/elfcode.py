@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from struct import Struct
 
 from elftools.elf.elffile import ELFFile
 
@@ -24,6 +25,7 @@ NUMBER = re.compile(r"\.[0-9]+")
 CLONE = re.compile(r"\.(?:isra|constprop|part)\b")
 WRITE, ALLOC, EXECUTE = 1, 2, 4
 NOTYPE, OBJECT, FUNCTION = 0, 1, 2
+JUMP = Struct("<iiq")  # struct jump_entry of asm-generic
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +50,22 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """What a vmlinux holds: `totals` are text, data and bss in bytes, as size(1) counts."""
+    """What a vmlinux holds: `totals` are text, data and bss in bytes, as size(1) counts.
+
+    `keys` are places that a static key patches: where it leads when it is up,
+    and the address of the key.
+    """
 
     totals: Mapping[str, int]
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
     labels: Mapping[int, str]
     starts: tuple[int, ...]
+    keys: Mapping[int, tuple[int, int]]
 
     def code(self, symbol: Symbol) -> bytes:
         """The bytes of a function; empty where they are not in the file."""
-        for section in self.sections:
-            offset = symbol.address - section.start
-            if 0 <= offset < section.size:
-                return section.content[offset : offset + symbol.size]
-        return b""
+        return _content(self.sections, symbol.address, symbol.address + symbol.size)
 
     def name_of(self, address: int) -> str:
         """Symbol that holds `address`, with the offset in it; a section where no symbol does."""
@@ -99,13 +102,40 @@ def read_binary(path: Path) -> Binary:
             cleared = section["sh_type"] == "SHT_NOBITS"
             fixed = flags & EXECUTE or not flags & WRITE
             totals["bss" if cleared else "text" if fixed else "data"] += size
-            content = section.data() if flags & EXECUTE else b""
+            content = b"" if cleared else section.data()
             sections.append(Section(section.name, section["sh_addr"], size, content))
         symbols, labels = _symbols(elf)
-    return Binary(totals, tuple(sections), symbols, labels, tuple(s.address for s in symbols))
+    return Binary(
+        totals=totals,
+        sections=tuple(sections),
+        symbols=symbols,
+        labels={address: names[0] for address, names in labels.items()},
+        starts=tuple(s.address for s in symbols),
+        keys=_keys(sections, {n: a for a, names in labels.items() for n in names}),
+    )
 
 
-def _symbols(elf: ELFFile) -> tuple[tuple[Symbol, ...], dict[int, str]]:
+def _content(sections: Sequence[Section], start: int, end: int) -> bytes:
+    for section in sections:
+        if section.start <= start < section.start + section.size:
+            return section.content[start - section.start : end - section.start]
+    return b""
+
+
+def _keys(sections: Sequence[Section], labels: Mapping[str, int]) -> dict[int, tuple[int, int]]:
+    """The jump table: distances, each from where it stands, to place, target and key."""
+    start, end = (labels.get(f"__{side}___jump_table", 0) for side in ("start", "stop"))
+    table = _content(sections, start, end) if start else b""
+    found = {}
+    for offset, (place, target, key) in zip(
+        range(start, end, JUMP.size), JUMP.iter_unpack(table), strict=False
+    ):
+        # the low bits of the key say what it is when it starts
+        found[offset + place] = (offset + 4 + target, (offset + 8 + key) & ~3)
+    return found
+
+
+def _symbols(elf: ELFFile) -> tuple[tuple[Symbol, ...], dict[int, list[str]]]:
     """Sized symbols in the order of their addresses, and names of addresses without a size."""
     import numpy
 
@@ -116,7 +146,7 @@ def _symbols(elf: ELFFile) -> tuple[tuple[Symbol, ...], dict[int, str]]:
     layout = [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2")]
     entries = numpy.frombuffer(table.data(), dtype=[*layout, ("value", "<u8"), ("size", "<u8")])
     symbols: dict[int, Symbol] = {}
-    labels: dict[int, str] = {}
+    labels: dict[int, list[str]] = {}
     for name, info, _, section, value, size in entries.tolist():
         kind = info & 15
         if not section or kind not in (NOTYPE, OBJECT, FUNCTION):
@@ -125,7 +155,7 @@ def _symbols(elf: ELFFile) -> tuple[tuple[Symbol, ...], dict[int, str]]:
         text = NUMBER.sub("", text)
         if kind == NOTYPE or not size:
             if text and not text.startswith(("$", ".L")):
-                labels.setdefault(value, text)
+                labels.setdefault(value, []).append(text)
         elif not text.startswith(GENERATED) and text not in OF_THE_BUILD:
             # aliases of one address count once
             symbols.setdefault(value, Symbol(text, value, size, kind == FUNCTION))

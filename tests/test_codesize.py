@@ -109,11 +109,11 @@ def test_the_record_names_addresses_and_tells_the_stack(builds: Mapping[str, Pat
     record = compare_builds(builds["base"], builds["other"])
     caller = next(f for f in record["functions"] if f["name"] == "caller")
     assert caller["stack"] == [80, 80]
-    assert ["|", "bl    helper", "bl    other"] in caller["rows"]
-    assert [" ", "ldr   x1, [x0]"] in caller["rows"]
+    assert "|bl    helper\tbl    other" in caller["rows"]
+    assert " ldr   x1, [x0]" in caller["rows"]
     added = next(f for f in record["functions"] if f["name"] == "other")
     assert (added["bytes"], added["stack"]) == ([None, 8], [None, 0])
-    assert added["rows"] == [[">", "", "nop"], [">", "", "ret"]]
+    assert added["rows"] == [">\tnop", ">\tret"]
 
 
 def test_addresses_are_named_where_they_are_made(builds: Mapping[str, Path]) -> None:
@@ -136,7 +136,7 @@ def test_a_nop_alone_counts_where_the_series_touched_the_function(
     assert compare_builds(builds["base"], builds["nop"])["functions"] == []
     helper = next(s for s in read_binary(builds["nop"]).symbols if s.name == "helper")
     record = compare_builds(builds["base"], builds["nop"], {helper.address})
-    assert record["functions"][0]["rows"][1] == [">", "", "nop"]
+    assert record["functions"][0]["rows"][1] == ">\tnop"
     assert record["functions"][0]["touched"] is True
 
 
@@ -181,7 +181,7 @@ def test_the_report_fits_a_hundred_columns(builds: Mapping[str, Path]) -> None:
 
 
 def test_what_is_alike_stands_on_both_sides() -> None:
-    rows = [[" ", "same"], [" ", "b +0x4", "b +0x8"], ["<", "gone"], ["~", "3"]]
+    rows = [" same", " b +0x4\tb +0x8", "<gone", "~3"]
     lines = side_lines({"rows": rows, "rows_left_out": 2}, 8)
     assert [" ".join(line.split()) for _, line in lines] == [
         "same same",
@@ -190,3 +190,27 @@ def test_what_is_alike_stands_on_both_sides() -> None:
         "... 3 alike",
         "... 2 more rows",
     ]
+
+
+def test_a_place_that_a_static_key_patches_names_its_key(tmp_path: Path) -> None:
+    table = """
+    .section __jump_table, "aw"
+    .global __start___jump_table
+    __start___jump_table:
+    .long place - .
+    .long slow - .
+    .quad key.7 - . + 1
+    .global __stop___jump_table
+    __stop___jump_table:
+"""
+    body = "nop\nplace: nop\n    ret\nslow: mov x0, #2"
+    data = DATA.format(space=8, key=16)
+    plain = link(tmp_path, "plain", HELPER.format(body="nop\n    ret\n    mov x0, #2"), data)
+    keyed = link(tmp_path, "keyed", HELPER.format(body=body), data, table)
+    binary = read_binary(keyed)
+    (helper,) = binary.by_name(functions=True)["helper"]
+    (told,) = disassemble([(binary, helper)])
+    assert [i.text for i in told[:3]] == ["nop", "nop   (key key +0xc)", "ret"]
+    # a key is a difference even where the series wrote no line
+    rows = compare_builds(plain, keyed)["functions"][0]["rows"]
+    assert ">\tnop   (key key +0xc)" in rows

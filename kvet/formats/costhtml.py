@@ -21,7 +21,8 @@ HOW_TO_READ = {
     False: "A dot is the difference, a bar its 95 % interval; grey: no difference. Up to ten "
     "instructions are drawn in proportion, more of them by powers of ten.",
     True: "Waits are counts of instructions that the CPU carried out from call to return, those of "
-    "others included and idling not. The walker and the freers share one CPU.",
+    "others included and idling not. The walker and the freers share one CPU. Where requests get "
+    "small pages the walks are longer, and fewer of them fit.",
 }
 
 

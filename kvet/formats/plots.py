@@ -27,15 +27,15 @@ SERIES = tuple(f"#0002{i:02x}" for i in range(10))
 NAMES = {INK: "--text", RULE: "--line", **{c: f"--plot-{i}" for i, c in enumerate(SERIES)}}
 WIDTH_IN = 3.7
 # what a difference is shown of, where it was measured
-SHOWN = ("map_2m_table", "vmalloc_huge_2m_table", "map_1g_table", "vmalloc_512", "dump")
+SHOWN = ("map_2m_table", "vmalloc_huge_2m_table", "map_1g_table", "dump")
 # below this many instructions the axis of differences is linear
 LINEAR = 10.0
+TICKS = (-100_000, -1000, -10, 0, 10, 1000, 100_000, 10_000_000)
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 8,
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.titlesize": 9,
     "axes.edgecolor": RULE,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -69,8 +69,12 @@ def plots_of(variants: Sequence[Figures], reference: str, prefix: str) -> Iterat
     """All panels of one group of cells; `prefix` makes their ids unique in the page."""
     if phases(variants):
         yield _fallback(variants, f"{prefix}-small")
-        for number, variant in enumerate(variants):
-            yield from _latency(variant, f"{prefix}-wait-{number}")
+        drawn = [(v, _distributions(v)) for v in variants]
+        seen = [power for _, told in drawn for t in told for power in t.counts]
+        for number, (variant, told) in enumerate(drawn):
+            if told:
+                span = (min(seen) - 1, max(seen))
+                yield _latency(variant, told, span, f"{prefix}-wait-{number}")
         return
     found = compare(variants, reference)
     for situation, metric in (("none", "typical"), ("always", "own")):
@@ -83,6 +87,8 @@ def plots_of(variants: Sequence[Figures], reference: str, prefix: str) -> Iterat
 
 def _differences(found: Sequence[Difference], situation: str, op: str, name: str) -> Plot:
     """A row for each variant: its difference and the 95 % interval."""
+    from matplotlib.ticker import NullLocator
+
     walk = "no walker" if situation == "none" else "a walk is open"
 
     def draw(axes: Axes) -> None:
@@ -101,6 +107,9 @@ def _differences(found: Sequence[Difference], situation: str, op: str, name: str
             )
         axes.set_xscale("symlog", linthresh=LINEAR)
         axes.margins(x=0.18, y=0.12)
+        ticks = [t for t in TICKS if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
+        axes.set_xticks(ticks, [_signed(t) for t in ticks], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks(range(len(found)), [d.variant for d in reversed(found)])
         axes.set_xlabel(f"instructions more than {found[0].reference}")
         axes.grid(axis="x")
@@ -133,7 +142,6 @@ def _fallback(variants: Sequence[Figures], name: str) -> Plot:
                 markersize=3,
                 label=_wrapped([v.variant for v in alike]),
             )
-        axes.set_xscale("symlog", linthresh=0.03)
         axes.set_xlim(left=0)
         axes.set_ylim(-4, 104)
         axes.set_xlabel("walks in a million ticks of the guest's clock")
@@ -159,44 +167,65 @@ def _wrapped(names: Sequence[str]) -> str:
     return ",\n".join(lines)
 
 
-def _latency(variant: Figures, name: str) -> Iterator[Plot]:
-    """How calls of freer and walker spread over powers of two of instructions."""
-    unit = "instructions" if variant.unit == "insns" else "nanoseconds"
+@dataclass(frozen=True, slots=True)
+class _Distribution:
+    """Calls of one side in one phase by power of two, and how they are drawn."""
+
+    label: str
+    counts: dict[int, int]
+    colour: str
+    line: str
+
+
+def _distributions(variant: Figures) -> list[_Distribution]:
     steps = phases([variant])
     shown = (
         ("freer, no walks", steps[0], "freer", SERIES[7], ":"),
         ("freer, walks without a gap", steps[-1], "freer", SERIES[0], "-"),
         ("walker", steps[-1], "walker", SERIES[1], "--"),
     )
-    counts = [(label, histogram(variant, p, side), c, s) for label, p, side, c, s in shown]
-    known = [entry for entry in counts if entry[1]]
-    if not known:
-        return
-    first = min(min(found) for _, found, _, _ in known) - 1
-    last = max(max(found) for _, found, _, _ in known)
+    made = [
+        _Distribution(label, histogram(variant, phase, side), colour, line)
+        for label, phase, side, colour, line in shown
+    ]
+    return [distribution for distribution in made if distribution.counts]
+
+
+def _latency(
+    variant: Figures, told: Sequence[_Distribution], span: tuple[int, int], name: str
+) -> Plot:
+    """How calls of freer and walker spread over powers of two of instructions."""
+    unit = "instructions" if variant.unit == "insns" else "nanoseconds"
+    edges = list(range(span[0], span[1] + 1))
 
     def draw(axes: Axes) -> None:
-        for label, found, colour, style in known:
-            total = sum(found.values())
-            edges = list(range(first, last + 1))
-            shares = [100 * found.get(n + 1, 0) / total for n in edges[:-1]]
-            axes.stairs(shares, edges, color=colour, linestyle=style, linewidth=1.6, label=label)
+        for one in told:
+            total = sum(one.counts.values())
+            shares = [100 * one.counts.get(n + 1, 0) / total for n in edges[:-1]]
+            axes.stairs(shares, edges, color=one.colour, ls=one.line, lw=1.6, label=one.label)
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(0, 130)
         axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-        ticks = range(first, last + 1, 4)
-        axes.set_xticks(ticks, [_power(n) for n in ticks])
+        axes.set_xticks(edges[::3], [_power(n) for n in edges[::3]])
         axes.set_xlabel(f"{unit} from call to return")
         axes.set_ylabel("% of calls")
         axes.grid(axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.26), ncols=2)
 
-    told = "; ".join(
-        f"{label}: most below {_power(max(found, key=found.__getitem__))}, "
-        f"longest below {_power(max(found))}"
-        for label, found, _, _ in known
+    words = "; ".join(
+        f"{one.label}: most below {_power(max(one.counts, key=one.counts.__getitem__))}, "
+        f"longest below {_power(max(one.counts))}"
+        for one in told
     )
-    yield _plot(name, f"{variant.variant}: waits", f"Calls by {unit}; {told}.", 2.5, draw)
+    return _plot(name, f"{variant.variant}: waits", f"Calls by {unit}; {words}.", 2.5, draw)
+
+
+def _signed(value: int) -> str:
+    """A tick of the axis of differences."""
+    for size, unit in ((1_000_000, "M"), (1000, "k")):
+        if abs(value) >= size:
+            return f"{value // size:+d}{unit}"
+    return f"{value:+d}" if value else "0"
 
 
 def _power(exponent: int) -> str:
@@ -219,9 +248,8 @@ def _plot(
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.set_title(title, loc="left")
-        draw(axes)
+        figure.suptitle(title, x=0.02, horizontalalignment="left", fontsize=9)
+        draw(figure.add_subplot())
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return Plot(name, title, description, _for_page(out.getvalue(), name, title, description))
