@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from elftools.common.exceptions import ELFError
+
 from kvet.disassembly import Insn, Row, disassemble, side_by_side, stack_bytes
 from kvet.elfcode import Binary, Pair, Resized, Symbol, changed_functions, read_binary, resized
 from kvet.errors import KvetError
@@ -58,7 +60,7 @@ def compared(build: Build, baseline: Build, touched: Collection[int] = ()) -> di
     if not kept.exists():
         try:
             found = compare_builds(baseline.vmlinux, build.vmlinux, touched)
-        except (KvetError, OSError):
+        except (KvetError, OSError, ELFError):
             return None
         write_json(kept, found)
     record: dict[str, Any] = read_json(kept)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 
 from kvet import proc
-from kvet.codesize import compare_builds
+from kvet.codesize import code_record, compare_builds
 from kvet.codeview import code_report, side_lines
+from kvet.config import PROJECT, Library, load_matrix
 from kvet.disassembly import Insn, disassemble, side_by_side, stack_bytes
 from kvet.elfcode import changed_functions, read_binary, resized
 from kvet.errors import UserError
+from kvet.matrix import plan_cells
+from kvet.model import Build
+from kvet.results import CellRun
 from kvet.toolchain import CROSS_COMPILE
 
 COMMON = """
@@ -214,3 +219,24 @@ def test_a_place_that_a_static_key_patches_names_its_key(tmp_path: Path) -> None
     # a key is a difference even where the series wrote no line
     rows = compare_builds(plain, keyed)["functions"][0]["rows"]
     assert ">\tnop   (key key +0xc)" in rows
+
+
+def test_each_two_builds_are_compared_once_and_kept(
+    builds: Mapping[str, Path], tmp_path: Path
+) -> None:
+    cells = plan_cells(load_matrix(PROJECT / "configs/cost.yaml"), Library())
+    runs = [CellRun(cell, 1) for cell in cells[:3]]
+    for run, name in zip(runs, ("base", "other", "other"), strict=True):
+        folder = tmp_path / "cache" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(builds[name], folder / "vmlinux")
+        run.build = Build(name, folder, "6.12", 1.0, True)
+    (entry,) = code_record(runs)
+    assert (entry["baseline"], entry["variant"]) == ("stock", runs[1].cell.variant.name)
+    assert entry["builds"] == ["base", "other"]
+    for run in runs:
+        assert run.build is not None
+        run.build.vmlinux.write_bytes(b"no longer an ELF file")
+    assert code_record(runs) == [entry]
+    next((tmp_path / "cache/other").glob("code-*.json")).unlink()
+    assert code_record(runs) == []

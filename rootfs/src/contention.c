@@ -95,18 +95,23 @@ static void keep_lock(const char *phase, const char *side, const char *line, int
 
 static void keep_locks(const char *phase)
 {
-	char *line, *rest = text, *found;
+	static const char name[] = "(init_mm).mmap_lock";
 	int exact = strstr(told, ".mean") && strstr(told, " insns");
+	char *line, *rest = text, *found;
 
 	if (read_file(LOCK_STAT, text, sizeof(text)) < 0)
 		return;
 	while ((line = strsep(&rest, "\n"))) {
-		if (!strstr(line, "init_mm"))
+		found = strstr(line, name);
+		if (!found)
 			continue;
-		if ((found = strstr(line, "mmap_lock-W:")))
-			keep_lock(phase, "write", found + 12, exact);
-		else if ((found = strstr(line, "mmap_lock-R:")))
-			keep_lock(phase, "read", found + 12, exact);
+		found += strlen(name);
+		if (!strncmp(found, "-R:", 3))
+			keep_lock(phase, "read", found + 3, exact);
+		else if (!strncmp(found, "-W:", 3))
+			keep_lock(phase, "write", found + 3, exact);
+		else if (*found == ':') /* nobody took it for reading */
+			keep_lock(phase, "write", found + 1, exact);
 	}
 }
 
