@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kvet.cost import Figures
+from kvet.cost import POWER, Figures
 from kvet.costtables import CostTable
 
 NEVER = "never"
@@ -49,7 +49,7 @@ def small_share(variant: Figures, phase: str) -> float | None:
 
 def histogram(variant: Figures, phase: str, side: str) -> dict[int, int]:
     """Calls of one side by power of two: below 2^n instructions, and not below half of that."""
-    start = f"gap_{phase}.{side}.below_2e"
+    start = f"gap_{phase}.{side}{POWER}"
     counts = {
         int(name.removeprefix(start)): round(sum(values))
         for name, values in variant.values.items()

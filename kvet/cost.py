@@ -26,6 +26,7 @@ RESAMPLES = 2000
 # the operation waits for a walk, what its own thread runs of that
 TESTED = {"none": "typical", "always": "own"}
 UNMEASURED = "nothing"
+POWER = ".below_2e"  # calls that took less than this power of two
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,16 @@ def figures(record: Record) -> dict[str, list[Figures]]:
         done = [a for a in cell["attempts"] if a["status"] == "DONE"]
         if not cell.get("measures") or not done:
             continue
-        names = [n for n in done[0]["metrics"] if all(n in a["metrics"] for a in done)]
-        values = {n: tuple(float(a["metrics"][n]["value"]) for a in done) for n in names}
+        told = [a["metrics"] for a in done]
+        # of a distribution only those powers are told that somebody needed
+        names = [
+            name
+            for name in dict.fromkeys(n for metrics in told for n in metrics)
+            if POWER in name or all(name in metrics for metrics in told)
+        ]
+        values = {n: tuple(float(m[n]["value"]) if n in m else 0.0 for m in told) for n in names}
         group = f"{cell['kernel']}, {cell['config']}, {cell['machine']}, {cell['workload']}"
-        units = {done[0]["metrics"][n]["unit"] for n in names}
+        units = {metric["unit"] for metrics in told for metric in metrics.values()}
         unit = "cycles" if "cycles" in units else "insns"
         groups.setdefault(group, []).append(Figures(cell["variant"], values, unit))
     return groups

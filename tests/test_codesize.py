@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +19,12 @@ from kvet.config import PROJECT, Library, load_matrix
 from kvet.disassembly import Insn, disassemble, side_by_side, stack_bytes
 from kvet.elfcode import changed_functions, read_binary, resized
 from kvet.errors import UserError
+from kvet.formats.html import html_report
 from kvet.matrix import plan_cells
 from kvet.model import Build
 from kvet.results import CellRun
 from kvet.toolchain import CROSS_COMPILE
+from tests.reports import sample_record
 
 COMMON = """
     .text
@@ -240,3 +244,14 @@ def test_each_two_builds_are_compared_once_and_kept(
     assert code_record(runs) == [entry]
     next((tmp_path / "cache/other").glob("code-*.json")).unlink()
     assert code_record(runs) == []
+
+
+def test_the_page_shows_sizes_and_both_sides(builds: Mapping[str, Path]) -> None:
+    told = {**entry(builds), "variant": "<mine>"}
+    page = html_report({**sample_record(), "code": [told]})
+    assert '<h2 id="code">' in page
+    assert "<mine>" not in page and "&lt;mine&gt;: sizes and code beside stock" in page
+    changed = re.search(r'<span class="changed">(bl .*?)</span>', page)
+    assert changed is not None
+    assert html.unescape(changed.group(1)).split() == ["bl", "helper", "|", "bl", "other"]
+    assert '<h2 id="code">' not in html_report(sample_record())

@@ -94,6 +94,15 @@ def test_a_phase_tells_shares_frequency_and_distribution() -> None:
     assert histogram(trylock, "1000", "walker") == {}
 
 
+def test_a_wait_of_one_boot_alone_is_in_the_distribution() -> None:
+    record = contention_record()
+    record["cells"][1]["attempts"][1]["metrics"]["gap_1000.freer.below_2e25"] = {
+        "value": 1,
+        "unit": "calls",
+    }
+    assert histogram(group(record)[1], "1000", "freer") == {9: 180, 19: 20, 25: 1}
+
+
 def test_the_tables_state_the_worst_of_all_boots() -> None:
     text = cost_report(contention_record())
     row = next(x for x in text.splitlines() if x.startswith("gap 1 M") and "400002" in x)
