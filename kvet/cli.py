@@ -249,6 +249,9 @@ def add_report(commands: Commands) -> None:
         metavar="F",
         help="text (default), json, html, junit, ktap, kcidb, markdown, mail or b4",
     )
+    parser.add_argument(
+        "--cost", default="", metavar="RUN", help="say in html and mail what that run measured"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
     add_out(parser)
     parser.set_defaults(command=_report)
@@ -268,12 +271,13 @@ def add_compare(commands: Commands) -> None:
 
 
 def add_cost(commands: Commands) -> None:
-    """cost RUN [--against V]"""
+    """cost RUN [--against V] [--code [V]]"""
     parser = add_command(
         commands,
         "cost",
         "show what each variant costs, in guest instructions",
-        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n",
+        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n"
+        "  harness.py cost latest --code static-key\n",
     )
     parser.add_argument("run", metavar="RUN", help="a run of configs/cost.yaml, or 'latest'")
     parser.add_argument(
@@ -281,6 +285,13 @@ def add_cost(commands: Commands) -> None:
         action="append",
         metavar="V",
         help="variant to compare with (default: stock and read-lock)",
+    )
+    parser.add_argument(
+        "--code",
+        nargs="?",
+        const="",
+        metavar="V",
+        help="bytes that each build adds; of one variant the functions side by side, too",
     )
     add_out(parser)
     parser.set_defaults(command=_cost)
@@ -349,7 +360,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _cost(options: argparse.Namespace) -> int:
-    from kvet.cost import cost_command
+    from kvet.costtables import cost_command
 
     return cost_command(options)
 

@@ -295,6 +295,9 @@ def report_command(options: argparse.Namespace) -> int:
         raise UserError(f"--format {options.format}: there are: {', '.join(known)}")
     run = find_run(options.run, options.out or PROJECT / "results")
     record = read_json(run / "results.json")
+    if options.cost:
+        measured = find_run(options.cost, options.out or PROJECT / "results")
+        record = {**record, "cost_of": read_json(measured / "results.json")}
     if options.output is None and options.format == "text":
         _print_report(record)
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What each variant costs: instructions from the record of a run, compared and drawn as text.
+"""What each variant costs: instructions from the record of a run, and what differs by how much.
 
 A figure is one number of one boot; the boots of a cell differ in their seed
 alone. What counts as a difference is stated here, before anything is measured.
@@ -7,26 +7,13 @@ alone. What counts as a difference is stated here, before anything is measured.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from textwrap import wrap
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from kvet.commands import find_run
-from kvet.config import PROJECT
-from kvet.errors import UserError
 from kvet.statistics import holm
-from kvet.store import read_json
-from kvet.ui import drawn
 
 Record = Mapping[str, Any]
 # the minimum effect of interest: a difference must reach both to be one
@@ -39,15 +26,19 @@ RESAMPLES = 2000
 # the operation waits for a walk, what its own thread runs of that
 TESTED = {"none": "typical", "always": "own"}
 UNMEASURED = "nothing"
-COLUMNS = 5  # variants beside one another in 100 columns
+POWER = ".below_2e"  # calls that took less than this power of two
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one variant: metric name to one value a boot."""
+    """The figures of one variant: metric name to one value a boot.
+
+    `unit` is that of the counter: instructions (insns), or on hardware cycles.
+    """
 
     variant: str
     values: Mapping[str, tuple[float, ...]]
+    unit: str = "insns"
 
     def mean(self, name: str) -> float | None:
         """Mean of a metric over the boots; None where it was not measured."""
@@ -93,10 +84,18 @@ def figures(record: Record) -> dict[str, list[Figures]]:
         done = [a for a in cell["attempts"] if a["status"] == "DONE"]
         if not cell.get("measures") or not done:
             continue
-        names = [n for n in done[0]["metrics"] if all(n in a["metrics"] for a in done)]
-        values = {n: tuple(float(a["metrics"][n]["value"]) for a in done) for n in names}
+        told = [a["metrics"] for a in done]
+        # of a distribution only those powers are told that somebody needed
+        names = [
+            name
+            for name in dict.fromkeys(n for metrics in told for n in metrics)
+            if POWER in name or all(name in metrics for metrics in told)
+        ]
+        values = {n: tuple(float(m[n]["value"]) if n in m else 0.0 for m in told) for n in names}
         group = f"{cell['kernel']}, {cell['config']}, {cell['machine']}, {cell['workload']}"
-        groups.setdefault(group, []).append(Figures(cell["variant"], values))
+        units = {metric["unit"] for metrics in told for metric in metrics.values()}
+        unit = "cycles" if "cycles" in units else "insns"
+        groups.setdefault(group, []).append(Figures(cell["variant"], values, unit))
     return groups
 
 
@@ -178,114 +177,3 @@ def spread(variants: Sequence[Figures]) -> tuple[float, str]:
                 share = (max(values) - min(values)) / abs(mean)
                 widest = max(widest, (share, f"{figure.variant} {name.split('.')[1]}"))
     return widest
-
-
-def cost_report(record: Record, references: Sequence[str] = REFERENCES) -> str:
-    """The cost table of a run, at most 100 columns wide."""
-    parts: list[RenderableType] = [_header(record)]
-    for title, variants in figures(record).items():
-        parts += [Text(title, "bold underline"), *_absolute(variants)]
-        for reference in references:
-            parts += _relative(variants, reference)
-        share, where = spread(variants)
-        boots = max(len(v) for f in variants for v in f.values.values())
-        parts.append(f"Widest spread over {boots} seeds: {100 * share:.3f} % ({where or 'none'}).")
-    return drawn(Group(*parts))
-
-
-def _header(record: Record) -> Text:
-    host = record["host"]
-    kernels = host.get("kernels", {})
-    versions = ", ".join(f"{name} = {k['version']}" for name, k in kernels.items())
-    return Text(
-        f"Cost of run {record['run']}: {versions}, QEMU {host.get('qemu')}\n"
-        f"{host.get('compiler')}\n"
-        "Guest instructions, never time. A difference is one of at least "
-        f"{LEAST_INSNS:.0f} instructions and {100 * LEAST_SHARE:.0f} % with\n"
-        "all of its 95 % interval, and p < 0.05 after Holm's correction; = says there is none.\n"
-    )
-
-
-ROUNDS = ("map_2m_fresh", "map_2m_table", "map_1g_table")
-TABLES = (
-    ("no walker: instructions from call to return", "none", "typical", False),
-    ("a walk is open: instructions of the caller's own thread", "always", "own", False),
-    ("a walk is open: instructions of others that the caller waits for", "always", "wait", True),
-    ("a walk is open in every 8th: mean, waiting included", "some", "mean", False),
-    ("no walker: a whole round, with what was put off until the next tick", "none", "round", False),
-    ("a walk is open: huge requests that got small pages, %", "always", "small", True),
-    ("no walker: huge requests that got small pages, %", "none", "small", True),
-)
-
-
-def _absolute(variants: Sequence[Figures]) -> Iterator[RenderableType]:
-    """The figures themselves; tables of shares and waits leave out rows that are all zero."""
-    for title, situation, what, sparse in TABLES:
-        rows = {
-            op: [_value(v, situation, op, what) for v in variants]
-            for op in operations(variants, situation)
-            # what comes before and after hides the small ones in a round
-            if what != "round" or op in ROUNDS
-        }
-        if sparse:
-            rows = {op: row for op, row in rows.items() if any(row)}
-        cells = {op: ["-" if x is None else f"{x:.0f}" for x in row] for op, row in rows.items()}
-        yield from _tables(title, [v.variant for v in variants], cells)
-
-
-def _value(variant: Figures, situation: str, op: str, what: str) -> float | None:
-    if what != "wait":
-        return variant.mean(f"{situation}.{op}.{what}")
-    whole, own = (variant.mean(f"{situation}.{op}.{name}") for name in ("typical", "own"))
-    return None if whole is None or own is None else round(whole - own)
-
-
-def _relative(variants: Sequence[Figures], reference: str) -> Iterator[RenderableType]:
-    """Differences to one variant; operations in which nobody differs are left out."""
-    found = compare(variants, reference)
-    others = [v.variant for v in variants if v.variant != reference]
-    for situation, metric in TESTED.items():
-        cells: dict[str, list[str]] = {}
-        for op in operations(variants, situation):
-            name = f"{situation}.{op}.{metric}"
-            row = {d.variant: d for d in found if d.name == name}
-            if any(d.matters for d in row.values()):
-                cells[op] = [_difference_text(row.get(v)) for v in others]
-        walk = "no walker" if situation == "none" else "a walk is open"
-        yield from _tables(f"difference to {reference}, {walk}", others, cells)
-
-
-def _difference_text(found: Difference | None) -> str:
-    if found is None:
-        return "-"
-    if not found.matters:
-        return "="
-    return f"{found.size:+.0f}" + (f" ±{found.half:.0f}" if found.half >= 0.5 else "")
-
-
-def _tables(
-    title: str, variants: Sequence[str], rows: Mapping[str, Sequence[str]]
-) -> Iterator[RenderableType]:
-    """One table, cut into pieces of `COLUMNS` variants; nothing where there are no rows."""
-    if rows:
-        yield Text(title, "bold")
-    for start in range(0, len(variants) if rows else 0, COLUMNS):
-        table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-        table.add_column("", width=22, no_wrap=True)
-        for variant in variants[start : start + COLUMNS]:
-            table.add_column("\n".join(wrap(variant, 14)), width=14, justify="right")
-        for op, cells in rows.items():
-            table.add_row(op, *islice(cells, start, start + COLUMNS))
-        yield table
-        yield ""
-
-
-def cost_command(options: argparse.Namespace) -> int:
-    """Print the cost table of a run."""
-    record = read_json(find_run(options.run, options.out or PROJECT / "results") / "results.json")
-    if not figures(record):
-        raise UserError(
-            f"run {record['run']} measured nothing", hint="harness.py run-matrix configs/cost.yaml"
-        )
-    sys.stdout.write(cost_report(record, options.against or REFERENCES))
-    return 0

@@ -62,6 +62,8 @@ def guest_args(cell: Cell, seed: int, mode: str = "run") -> tuple[str, ...]:
     workload = cell.workload
     program = workload.program or workload.name
     words = {"mode": mode, "workload": program, "seed": seed, "seconds": workload.seconds}
+    if resolve_accel(cell.machine.accel) == "kvm":
+        words["accel"] = "kvm"  # cycles and nanoseconds mean something there
     return tuple(f"kvet.{key}={value}" for key, value in {**words, **workload.params}.items())
 
 

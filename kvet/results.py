@@ -118,20 +118,26 @@ def _uncaught(controls: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> l
 
 
 def results_record(
-    run_id: str, runs: Sequence[CellRun], *, host: Mapping[str, Any], plan: Mapping[str, Any]
+    run_id: str,
+    runs: Sequence[CellRun],
+    *,
+    host: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    code: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The contents of results.json."""
     verdicts = conclude_cells(runs)
-    code = exit_code((r.role, verdicts[r.cell.id].conclusion) for r in runs)
+    exits = exit_code((r.role, verdicts[r.cell.id].conclusion) for r in runs)
     baselines = {r.group: r for r in runs if r.role is Role.BASELINE}
     record: dict[str, Any] = plain(
         {
             "schema": SCHEMA,
             "run": run_id,
-            "conclusion": {0: "PASS", 1: "FAIL", 3: "ERROR", 4: "INCONCLUSIVE"}[code],
-            "exit_code": code,
+            "conclusion": {0: "PASS", 1: "FAIL", 3: "ERROR", 4: "INCONCLUSIVE"}[exits],
+            "exit_code": exits,
             "host": dict(host),
             "plan": dict(plan),
+            "code": list(code),
             "cells": [_cell(r, verdicts[r.cell.id], baselines.get(r.group)) for r in runs],
         }
     )

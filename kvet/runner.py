@@ -74,6 +74,7 @@ class Runner:
         self.layers: tuple[Path, ...] = ()
         self._building = ""
         self._host: dict[str, Any] = {}
+        self._code: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Run everything that is not done yet and return the record of the run.
@@ -92,6 +93,7 @@ class Runner:
             with self._executor() as executor:
                 for batch in self._batches():
                     self._run_batch(batch, executor)
+            self._code = self._compare_code()
         finally:
             record = self.save()
         return record
@@ -113,7 +115,9 @@ class Runner:
             "toolchain": self.plan.toolchain,
             "command": list(self.plan.command),
         }
-        return results_record(self.plan.run_id, self.runs, host=self._host, plan=plan)
+        return results_record(
+            self.plan.run_id, self.runs, host=self._host, plan=plan, code=self._code
+        )
 
     def _describe_host(self) -> dict[str, Any]:
         machines = {c.machine.name: c.machine for c in self.plan.cells}.values()
@@ -271,6 +275,15 @@ class Runner:
         assert run.series is not None
         repo = self.builder.repo(self.trees[run.cell.kernel.name])
         return patch_lines(build.folder, repo, run.series)
+
+    def _compare_code(self) -> list[dict[str, Any]]:
+        """Builds that were measured against their baseline's, as code."""
+        if not any(run.cell.workload.measures for run in self.runs):
+            return []
+        from kvet.codesize import code_record
+
+        with self.events.step("code", "builds against their baseline"):
+            return code_record(self.runs)
 
     def _on_object(self, done: int, total: int) -> None:
         self.events.emit(Event("progress", "build", self._building, done=done, total=total))

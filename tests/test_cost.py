@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from kvet.cost import compare, cost_command, cost_report, figures, interval, spread, welch
+from kvet.config import PROJECT, Library, load_matrix
+from kvet.cost import compare, figures, interval, spread, welch
+from kvet.costtables import cost_command, cost_report
 from kvet.errors import UserError
+from kvet.matrix import plan_cells
+from kvet.pipeline import guest_args
 from kvet.store import write_json
 
 Values = Mapping[str, Sequence[float]]
@@ -139,9 +143,28 @@ def test_the_command_wants_a_run_that_measured(tmp_path: Path, capsys: Any) -> N
     run = tmp_path / "r"
     write_json(run / "run.json", {})
     write_json(run / "results.json", ten_variants())
-    options = argparse.Namespace(run="r", out=tmp_path, against=["stock"])
+    options = argparse.Namespace(run="r", out=tmp_path, against=["stock"], code=None)
     assert cost_command(options) == 0
     assert "difference to stock" in capsys.readouterr().out
     write_json(run / "results.json", record())
     with pytest.raises(UserError, match="measured nothing"):
         cost_command(options)
+
+
+def test_on_hardware_cycles_and_nanoseconds_have_columns_of_their_own() -> None:
+    made = record(cell("stock", {TABLE: [100.0, 101.0], "none.map_2m_table.ns": [40.0, 41.0]}))
+    for attempt in made["cells"][0]["attempts"]:
+        attempt["metrics"][TABLE]["unit"] = "cycles"
+    text = cost_report(made)
+    assert "CPU cycles and nanoseconds." in text
+    assert "no walker: CPU cycles from call to return" in text
+    assert "no walker: nanoseconds from call to return" in text
+    assert "instructions of" not in text
+    assert "nanoseconds" not in cost_report(ten_variants())
+
+
+@pytest.mark.parametrize("accel", ["tcg", "kvm"])
+def test_the_guest_is_told_when_time_is_real(accel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvet.pipeline.resolve_accel", lambda wanted: accel)
+    (planned, *_) = plan_cells(load_matrix(PROJECT / "configs/cost.yaml"), Library())
+    assert ("kvet.accel=kvm" in guest_args(planned, 1)) == (accel == "kvm")

@@ -29,6 +29,7 @@ from kvet.formats import (
     sightings,
     stacks,
 )
+from kvet.formats.costhtml import code_context, cost_context
 from kvet.formats.diffview import line_anchors, series_views
 from kvet.gaps import not_covered
 from kvet.report import COUNTERS, LABELS, exposure_text, median
@@ -88,6 +89,8 @@ def html_report(record: Record, *, home: str = "") -> str:
         sources=sorted(record["host"].get("kernels", {}).items()),
         patches=_patches(record),
         builds=_builds(record),
+        cost=cost_context(record.get("cost_of") or record),
+        code=code_context(record.get("cost_of") or record),
         command_line=f"./harness.py {shlex.join(record['plan'].get('command', []))}",
     )
     return page.rstrip() + "\n"

@@ -28,6 +28,7 @@ from kvet.formats import (
     sightings,
     splat,
 )
+from kvet.formats.costmail import cost_lines
 from kvet.gaps import not_covered
 from kvet.report import exposure_text
 
@@ -85,6 +86,7 @@ def _body(record: Record) -> Iterator[str]:
     yield from _table(record)
     yield ""
     yield from _evidence(record)
+    yield from _cost(record)
     yield from _prose(f"Not covered: {'; '.join(not_covered(record))}.")
     yield ""
     yield "Repeat it:"
@@ -139,6 +141,17 @@ def _table(record: Record) -> list[str]:
 
 def _row(row: Sequence[str], widths: Sequence[int]) -> str:
     return " ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip()
+
+
+def _cost(record: Record) -> Iterator[str]:
+    """What was measured, in this run or in the one given beside it."""
+    measured = record.get("cost_of") or record
+    names = {cell["variant"] for cell in _candidates(record) or measured["cells"]}
+    lines = list(cost_lines(measured, names))
+    for wrapped, line in lines:
+        yield from _prose(line) if wrapped else (line,)
+    if lines:
+        yield ""
 
 
 def _shown(record: Record) -> list[Record]:

@@ -52,7 +52,7 @@ void kvet_walker_stop(void);
 void kvet_walk_open(void);
 void kvet_walk_close(void);
 
-int kvet_counter_init(void);
+int kvet_counter_init(bool cycles);
 int kvet_measure(unsigned int samples, unsigned int warmup, unsigned int every);
 void kvet_measure_show(struct seq_file *m);
 

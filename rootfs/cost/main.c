@@ -18,6 +18,7 @@ static uint samples = 64;
 static uint warmup = 16;
 static uint every = 8;
 static uint start = 3;
+static bool cycles;
 
 module_param(seed, ullong, 0444);
 MODULE_PARM_DESC(seed, "which page makes a table stand, and how long the warm-up is");
@@ -29,6 +30,9 @@ module_param(every, uint, 0444);
 MODULE_PARM_DESC(every, "now and then: a walk is open in every so many-th round");
 module_param(start, uint, 0444);
 MODULE_PARM_DESC(start, "seconds after boot when measuring starts, whatever came before");
+
+module_param(cycles, bool, 0444);
+MODULE_PARM_DESC(cycles, "real hardware (KVM): count cycles and take nanoseconds");
 
 static DECLARE_COMPLETION(measured);
 static int outcome;
@@ -100,7 +104,7 @@ static int __init kvet_cost_init(void)
 		return -ENODEV;
 	ret = symbols_init();
 	if (!ret)
-		ret = kvet_counter_init();
+		ret = kvet_counter_init(cycles);
 	if (!ret)
 		ret = kvet_ops_init(seed);
 	if (ret)

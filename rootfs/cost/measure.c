@@ -19,6 +19,7 @@
  * An allocation that meets an empty list now and then does not move it, nor do
  * two ways that are equally frequent, as the median would be moved.
  */
+#include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -28,6 +29,7 @@
 #include "kvet_cost.h"
 
 #define INST_RETIRED	8
+#define CPU_CYCLES	0x11
 #define MAX_FIGURES	64
 #define MAX_SAMPLES	1024
 
@@ -38,14 +40,15 @@ struct figure {
 	unsigned int same;	/* samples that are equal to the typical one */
 	unsigned int asked;	/* block mappings asked for */
 	unsigned int small;	/* and not given */
-	u32 typical, own, longest;
+	u32 typical, own, longest, ns;
 	u64 sum, round;
 };
 
 static struct figure figures[MAX_FIGURES];
 static unsigned int nr_figures;
-static u32 all[MAX_SAMPLES], own[MAX_SAMPLES];
+static u32 all[MAX_SAMPLES], own[MAX_SAMPLES], ns[MAX_SAMPLES];
 static struct figure *idle;
+static bool real;	/* hardware: cycles, and nanoseconds that mean something */
 
 static u32 count(void)
 {
@@ -53,13 +56,20 @@ static u32 count(void)
 	return read_sysreg(pmevcntr0_el0);
 }
 
-int kvet_counter_init(void)
+/*
+ * Instructions where they are exact, or @cycles: on hardware each takes a time
+ * of its own. A version of 0 or 15: there is no PMU, and its registers trap.
+ */
+int kvet_counter_init(bool cycles)
 {
+	u32 event = cycles ? CPU_CYCLES : INST_RETIRED;
+	u32 version = (read_sysreg(id_aa64dfr0_el1) >> 8) & 15;
 	u32 before;
 
-	if (!(read_sysreg(pmceid0_el0) & BIT(INST_RETIRED)))
+	real = cycles;
+	if (!version || version == 15 || !(read_sysreg(pmceid0_el0) & BIT(event)))
 		return -EOPNOTSUPP;
-	write_sysreg(INST_RETIRED, pmevtyper0_el0);
+	write_sysreg(event, pmevtyper0_el0);
 	write_sysreg(BIT(0), pmcntenset_el0);
 	write_sysreg(read_sysreg(pmcr_el0) | BIT(0), pmcr_el0);
 	before = count();
@@ -81,7 +91,7 @@ static void next_tick(void)
 /* One round, the @i'th of @f or a warm-up without it. */
 static void one_round(const struct kvet_op *op, bool walked, struct figure *f, unsigned int i)
 {
-	u64 ran, ran_after;
+	u64 ran, ran_after, began, ended;
 	u32 first, from, to;
 
 	next_tick();
@@ -90,9 +100,11 @@ static void one_round(const struct kvet_op *op, bool walked, struct figure *f, u
 	if (walked)
 		kvet_walk_open();
 	ran = kvet_sym.runtime(current);
+	began = ktime_get_ns();
 	from = count();
 	op->run(op);
 	to = count();
+	ended = ktime_get_ns();
 	ran_after = kvet_sym.runtime(current);
 	if (walked)
 		kvet_walk_close();
@@ -106,6 +118,7 @@ static void one_round(const struct kvet_op *op, bool walked, struct figure *f, u
 		return;
 	all[i] = to - from;
 	own[i] = ran_after - ran;
+	ns[i] = ended - began;
 	f->round += (u32)(count() - first);
 }
 
@@ -122,6 +135,7 @@ static void summarise(struct figure *f)
 
 	f->typical = first_quartile(all, f->samples);
 	f->own = first_quartile(own, f->samples);
+	f->ns = first_quartile(ns, f->samples);
 	f->longest = all[f->samples - 1];
 	for (i = 0; i < f->samples; i++) {
 		f->same += all[i] == f->typical;
@@ -192,12 +206,17 @@ static s64 mean(const struct figure *f, u64 sum)
 static void show_figure(struct seq_file *m, const struct figure *f)
 {
 	s64 nothing = idle->typical * 100LL;
+	const char *unit = real ? "cycles" : "insns";
 
-	show(m, f, "typical", f->typical * 100LL - nothing, "insns");
-	show(m, f, "own", ((s64)f->own - idle->own) * 100, "insns");
-	show(m, f, "mean", mean(f, f->sum) - nothing, "insns");
-	show(m, f, "round", mean(f, f->round), "insns");
-	show(m, f, "longest", f->longest * 100LL - nothing, "insns");
+	show(m, f, "typical", f->typical * 100LL - nothing, unit);
+	/* the scheduler counts nanoseconds, which are instructions under -icount alone */
+	if (!real)
+		show(m, f, "own", ((s64)f->own - idle->own) * 100, unit);
+	else
+		show(m, f, "ns", ((s64)f->ns - idle->ns) * 100, "ns");
+	show(m, f, "mean", mean(f, f->sum) - nothing, unit);
+	show(m, f, "round", mean(f, f->round), unit);
+	show(m, f, "longest", f->longest * 100LL - nothing, unit);
 	show(m, f, "same", div_u64(f->same * 10000ULL, f->samples), "percent");
 	if (f->asked)
 		show(m, f, "small", div_u64(f->small * 10000ULL, f->asked), "percent");

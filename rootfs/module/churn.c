@@ -16,6 +16,7 @@
 #include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/sizes.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -71,13 +72,19 @@ static void churn_range(struct churner *me, unsigned long addr, unsigned long si
 	pgprot_t prot = __pgprot(PROT_DEVICE_nGnRE);
 	bool pud = size == PUD_SIZE;
 	unsigned long page = addr + kvet_random(&me->random, size / PAGE_SIZE) * PAGE_SIZE;
+	u32 since;
+	int ret;
 
 	if (kvet_sym.map_range(page, page + PAGE_SIZE, NOWHERE, prot))
 		return;
 	kvet_sym.unmap_range(page, page + PAGE_SIZE);
 
-	if (kvet_sym.map_range(addr, addr + size, NOWHERE, prot))
+	since = kvet_clock();
+	ret = kvet_sym.map_range(addr, addr + size, NOWHERE, prot);
+	kvet_waited(KVET_FREER, since);
+	if (ret)
 		return;
+	kvet_block_asked(!is_block(addr, pud));
 	if (is_block(addr, pud)) {
 		me->got_block = true;
 		kvet_count(KVET_huge_maps);
@@ -107,26 +114,36 @@ static void churn_vmalloc(void)
 	vfree(huge);
 }
 
+/* Leave the walkers their share of the processor. */
+static void rest(struct churner *me)
+{
+	if (kvet_rest)
+		usleep_range(1, 2 + kvet_random(&me->random, kvet_rest));
+	else if (!kvet_random(&me->random, 16))
+		usleep_range(50, 500);
+	cond_resched();
+}
+
 static int churn(void *data)
 {
 	struct churner *me = data;
 	unsigned long slot, round;
 
+	/* one that wakes during a walk meets it, even on a single CPU */
+	if (kvet_rest)
+		sched_set_fifo_low(current);
 	kvet_amplify_me();
 	for (round = 0; !READ_ONCE(kvet_stopping); round++) {
 		slot = me->base + (round % AREA_PMDS) * PMD_SIZE;
 		if (me->pud && round % 4 == 3)
 			churn_range(me, me->base, PUD_SIZE);
-		else if (round % 8 == 7)
+		else if (round % 8 == 7 && !kvet_rest)
 			churn_vmalloc();
 		else
 			churn_range(me, slot, PMD_SIZE);
 		kvet_count(KVET_churns);
 		WRITE_ONCE(me->progress, round + 1);
-		/* keep the walkers' share of the processor: now and then a pause */
-		if (!kvet_random(&me->random, 16))
-			usleep_range(50, 500);
-		cond_resched();
+		rest(me);
 	}
 	WRITE_ONCE(me->finished, true);
 	return 0;

@@ -7,6 +7,7 @@
  *   walkers.c  walkers: the kernel's own dump walk, over the churned ranges
  *   oracle.c   the lifetime rule, checked by probes on walks, entries and frees
  *   amplify.c  delays at random instructions of freer and walker
+ *   latency.c  how long both take, blocks refused, memory of page tables
  *   main.c     parameters, counters, debugfs files
  *   symbols.c  functions that are not exported to modules
  */
@@ -73,6 +74,12 @@ extern struct kvet_symbols kvet_sym;
 extern u64 kvet_seed;
 extern uint kvet_amplify;
 extern bool kvet_stopping;
+extern uint kvet_rest;
+
+/* Microseconds between two walks of a walker, or one of these. */
+#define KVET_GAP_RANDOM	UINT_MAX	/* as walkers come and go */
+#define KVET_GAP_NEVER	(UINT_MAX - 1)	/* no walks */
+extern u32 kvet_gap;
 
 void *kvet_lookup(const char *name);
 int kvet_symbols_init(void);
@@ -97,6 +104,14 @@ void kvet_oracle_expect(struct pt_regs *regs, unsigned long addr, unsigned long 
 
 int kvet_hotplug_start(void);
 void kvet_hotplug_stop(void);
+
+enum kvet_side { KVET_FREER, KVET_WALKER, KVET_NR_SIDES };
+
+void kvet_latency_init(bool real);
+u32 kvet_clock(void);
+void kvet_waited(enum kvet_side side, u32 since);
+void kvet_block_asked(bool got_small);
+void kvet_latency_show(struct seq_file *m);
 
 int kvet_amplify_start(void);
 void kvet_amplify_me(void);

@@ -12,12 +12,16 @@ atomic_long_t kvet_counters[KVET_NR_COUNTERS];
 u64 kvet_seed = 1;
 bool kvet_stopping;
 uint kvet_amplify;
+uint kvet_rest;
+u32 kvet_gap = KVET_GAP_RANDOM;
 
 static uint threads = 2;
 static uint walkers = 1;
 static uint wx;
 static bool pud;
 static bool hotplug;
+static bool watch = true;
+static bool timed;
 
 module_param_named(seed, kvet_seed, ullong, 0444);
 MODULE_PARM_DESC(seed, "seed of every random choice");
@@ -33,6 +37,14 @@ module_param(pud, bool, 0444);
 MODULE_PARM_DESC(pud, "every second churn thread works at the PUD level");
 module_param(hotplug, bool, 0444);
 MODULE_PARM_DESC(hotplug, "add and remove the memory that mem= left over");
+module_param(watch, bool, 0444);
+MODULE_PARM_DESC(watch, "check the lifetime rule by probes; off where cost is measured");
+module_param(timed, bool, 0444);
+MODULE_PARM_DESC(timed, "time is real on this machine (KVM): report it");
+module_param_named(rest, kvet_rest, uint, 0444);
+MODULE_PARM_DESC(rest, "freers are real-time threads that rest up to so many us after a round");
+module_param_named(gap, kvet_gap, uint, 0444);
+MODULE_PARM_DESC(gap, "us between two walks of a walker, 0 none, 4294967294 no walks");
 
 static const char *const counter_names[] = {
 #define KVET_NAME(name) #name,
@@ -61,6 +73,13 @@ static int areas_show(struct seq_file *m, void *v)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(areas);
+/* What happened since this was read last. */
+static int phase_show(struct seq_file *m, void *v)
+{
+	kvet_latency_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(phase);
 
 static bool init_mm_lock_free(void)
 {
@@ -84,7 +103,8 @@ static int stop_show(struct seq_file *m, void *v)
 	kvet_churn_stop();
 	kvet_walkers_stop();
 	report_show(m, v);
-	kvet_oracle_show(m);
+	if (watch)
+		kvet_oracle_show(m);
 	seq_printf(m, "state init_mm_lock %s\n", init_mm_lock_free() ? "free" : "held");
 	return 0;
 }
@@ -111,7 +131,7 @@ static int __init kvet_race_init(void)
 		return -ENODEV;
 
 	ret = kvet_symbols_init();
-	if (!ret)
+	if (!ret && watch)
 		ret = kvet_oracle_start();
 	if (!ret)
 		ret = atomic_notifier_chain_register(&panic_notifier_list, &on_panic);
@@ -123,6 +143,9 @@ static int __init kvet_race_init(void)
 	debugfs_create_file("report", 0400, folder, NULL, &report_fops);
 	debugfs_create_file("stop", 0400, folder, NULL, &stop_fops);
 	debugfs_create_file("areas", 0400, folder, NULL, &areas_fops);
+	debugfs_create_file("phase", 0400, folder, NULL, &phase_fops);
+	debugfs_create_u32("gap", 0600, folder, &kvet_gap);
+	kvet_latency_init(timed);
 	ret = kvet_churn_start(threads, pud);
 	if (!ret)
 		ret = kvet_walkers_start(walkers, wx);

@@ -27,8 +27,17 @@ static uint nr_walkers;
 
 static void gap(struct walker *me)
 {
+	u32 fixed = READ_ONCE(kvet_gap), us;
+
+	if (fixed != KVET_GAP_RANDOM) {
+		/* up to half as long again, lest walks and freers keep step */
+		if (fixed)
+			usleep_range(fixed, fixed + 1 + kvet_random(&me->random, fixed / 2 + 1));
+		cond_resched();
+		return;
+	}
 	/* mostly short, now and then long enough for every walker to be gone */
-	u32 us = kvet_random(&me->random, 8) ? 300 : 5000;
+	us = kvet_random(&me->random, 8) ? 300 : 5000;
 
 	usleep_range(10, 10 + kvet_random(&me->random, us));
 }
@@ -51,8 +60,16 @@ static int walk_short(void *data)
 			.markers = markers,
 			.base_addr = markers[0].start_address,
 		};
+		u32 since;
 
+		if (READ_ONCE(kvet_gap) == KVET_GAP_NEVER) {
+			msleep(1);
+			continue;
+		}
+
+		since = kvet_clock();
 		kvet_sym.ptdump_walk(&seq, &info);
+		kvet_waited(KVET_WALKER, since);
 		gap(me);
 	}
 	vfree(buffer);

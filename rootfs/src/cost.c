@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The workload vmalloc-cost: a module that counts in its init, and its figures. */
 #include <stdio.h>
-#include <time.h>
+#include <string.h>
 
 #include "guest.h"
-
-/*
- * The host takes what was said when it gets to it, and says so by an interrupt.
- * What follows begins at one time in all boots, whenever that was.
- */
-static void wait_until(time_t seconds)
-{
-	struct timespec when = { .tv_sec = seconds };
-
-	clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &when, NULL);
-}
 
 void run_vmalloc_cost(void)
 {
@@ -24,9 +13,10 @@ void run_vmalloc_cost(void)
 	say("1..1");
 	say("# kvet stage start %.3f", uptime());
 	wait_until(2);
-	snprintf(params, sizeof(params), "seed=%.0f samples=%.0f warmup=%.0f every=%.0f",
+	snprintf(params, sizeof(params), "seed=%.0f samples=%.0f warmup=%.0f every=%.0f cycles=%d",
 		 option_number("seed", 1), option_number("samples", 64),
-		 option_number("warmup", 16), option_number("every", 8));
+		 option_number("warmup", 16), option_number("every", 8),
+		 !strcmp(option("accel", ""), "kvm"));
 	error = load_module("kvet_cost", params);
 	if (error)
 		say("# kvet state module_error %d", error);

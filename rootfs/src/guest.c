@@ -115,6 +115,13 @@ double uptime(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
+void wait_until(time_t seconds)
+{
+	struct timespec when = { .tv_sec = seconds };
+
+	clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &when, NULL);
+}
+
 void relay(const char *path)
 {
 	static char text[65536];

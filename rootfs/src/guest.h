@@ -4,6 +4,7 @@
 #define KVET_GUEST_H
 
 #include <stddef.h>
+#include <time.h>
 
 #define CHURN_STATS "/sys/kernel/debug/kvet/report"
 #define CHURN_STOP "/sys/kernel/debug/kvet/stop"
@@ -22,6 +23,11 @@ void open_report(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 double uptime(void);
+/*
+ * The host takes what was said when it gets to it, and says so by an interrupt.
+ * What follows begins at one time in all boots, whenever that was.
+ */
+void wait_until(time_t seconds);
 /* Reads a small file, cut at SIZE - 1; returns its length or -1. */
 long read_file(const char *path, char *buffer, size_t size);
 /* Passes each line of FILE on to the report with `# kvet ' before it. */
@@ -35,6 +41,7 @@ void run_ptdump_race(void);
 void run_test_vmalloc(void);
 void run_vmalloc_cost(void);
 void run_provoke(void);
+void run_vmalloc_contention(void);
 
 /* Loads /lib/modules/NAME.ko with PARAMS; returns 0 or -errno. */
 int load_module(const char *name, const char *params);

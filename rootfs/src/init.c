@@ -77,6 +77,8 @@ static void run(void)
 		run_vmalloc_cost();
 	else if (!strcmp(workload, "provoke"))
 		run_provoke();
+	else if (!strcmp(workload, "vmalloc-contention"))
+		run_vmalloc_contention();
 	else
 		result(0, "workload", "SKIP no such workload");
 	say("# kvet stage done %.3f", uptime());
