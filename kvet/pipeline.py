@@ -61,7 +61,9 @@ def guest_args(cell: Cell, seed: int, mode: str = "run") -> tuple[str, ...]:
     """The `kvet.*` kernel arguments that tell the guest what to run."""
     workload = cell.workload
     program = workload.program or workload.name
+    floor = ",".join(f"{k}:{n}" for k, n in floor_for(cell.variant, workload).items())
     words = {"mode": mode, "workload": program, "seed": seed, "seconds": workload.seconds}
+    words |= {"floor": floor} if floor else {}
     if resolve_accel(cell.machine.accel) == "kvm":
         words["accel"] = "kvm"  # cycles and nanoseconds mean something there
     return tuple(f"kvet.{key}={value}" for key, value in {**words, **workload.params}.items())
@@ -73,7 +75,8 @@ def limits_for(cell: Cell) -> Limits:
     run_s = cell.workload.seconds * cell.workload.slowdown
     return Limits(
         boot_s=BOOT_S * max(1.0, factor),
-        run_s=(run_s + SPARE_S) * max(1.0, factor),
+        # a guest whose race is slow to begin takes up to three times as long
+        run_s=(3 * run_s + SPARE_S) * max(1.0, factor),
         silence_s=SILENCE_S,
         # the answer is known then; what a guest shows while it dies is soon repetition
         after_splat_s=(run_s + 5) * max(1.0, factor),

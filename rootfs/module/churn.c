@@ -35,6 +35,7 @@ struct churner {
 	bool finished;
 	bool got_block;		/* blocks are possible here: small pages mean a back-off */
 	unsigned long progress;
+	struct kvet_arrival arrival;
 	struct rnd_state random;
 };
 
@@ -55,6 +56,16 @@ pmd_t *kvet_pmd_of(unsigned long addr, pud_t **pudp)
 	if (!pud_present(READ_ONCE(**pudp)) || pud_leaf(READ_ONCE(**pudp)))
 		return NULL;
 	return pmd_offset(*pudp, addr);
+}
+
+struct kvet_arrival *kvet_arrival_of(struct task_struct *task)
+{
+	uint i;
+
+	for (i = 0; i < nr_churners; i++)
+		if (churners[i].arrival.task == task)
+			return &churners[i].arrival;
+	return NULL;
 }
 
 static bool is_block(unsigned long addr, bool pud)
@@ -79,6 +90,7 @@ static void churn_range(struct churner *me, unsigned long addr, unsigned long si
 		return;
 	kvet_sym.unmap_range(page, page + PAGE_SIZE);
 
+	kvet_oracle_arrive(&me->arrival, addr);
 	since = kvet_clock();
 	ret = kvet_sym.map_range(addr, addr + size, NOWHERE, prot);
 	kvet_waited(KVET_FREER, since);
@@ -105,7 +117,6 @@ static void churn_vmalloc(void)
 	if (PMD_SIZE > SZ_32M)
 		return;
 	small = vmalloc(2 * PMD_SIZE);
-
 	vfree(small);
 	vm_unmap_aliases();
 	huge = vmalloc_huge(PMD_SIZE, GFP_KERNEL);

@@ -29,6 +29,7 @@
 	X(table_frees)		/* page tables given back */		\
 	X(pud_frees)		/* of these, PMD tables */		\
 	X(overlaps)		/* a freer came in while a walk was open */ \
+	X(contended)		/* walks open when a freer set out had ended when it came */ \
 	X(under_walk)		/* tables given back while a walk was open */ \
 	X(backoffs)		/* block asked for, pages given */	\
 	X(huge_maps)		/* block asked for and given */		\
@@ -99,6 +100,15 @@ void kvet_walkers_stop(void);
 int kvet_oracle_start(void);
 void kvet_oracle_stop(void);
 void kvet_oracle_show(struct seq_file *m);
+
+/* A freer on its way to a table, and the last walk that was open when it set out. */
+struct kvet_arrival {
+	struct task_struct *task;
+	u64 last_walk;
+};
+
+void kvet_oracle_arrive(struct kvet_arrival *arrival, unsigned long addr);
+struct kvet_arrival *kvet_arrival_of(struct task_struct *task);
 /* A freer in @regs has come for every PTE table that maps some of @addr to @end. */
 void kvet_oracle_expect(struct pt_regs *regs, unsigned long addr, unsigned long end);
 

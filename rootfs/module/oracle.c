@@ -31,23 +31,17 @@
 #include <linux/delay.h>
 #include <linux/rcupdate.h>
 
+#include "breach.h"
 #include "kvet_race.h"
 
 #define MAX_WALKS	32
 #define MAX_TABLES	4096
 #define HASH_SIZE	1024
-#define STACK_DEPTH	12
-#define MAX_REPORTS	8
 #define TABLE_BITS	3UL	/* low bits of an entry that points to a table */
-
-struct stack {
-	unsigned int depth;
-	unsigned long entries[STACK_DEPTH];
-	pid_t pid;
-};
 
 struct walk {
 	unsigned long start, end;
+	u64 number;		/* walks are counted from 1 on */
 	struct stack stack;
 };
 
@@ -64,22 +58,14 @@ struct table {
 	struct stack stack;
 };
 
-struct report {
-	const char *kind;
-	const char *func;
-	unsigned long pfn, addr;
-	struct stack walk, free;
-};
-
 static arch_spinlock_t lock = __ARCH_SPIN_LOCK_UNLOCKED;
 static struct walk walks[MAX_WALKS];
 static u32 open_walks;
+static u64 last_walk;
 static struct table tables[MAX_TABLES];
 static struct hlist_head hash[HASH_SIZE];
 static LIST_HEAD(pending);
 static LIST_HEAD(unused);
-static struct report reports[MAX_REPORTS];
-static unsigned int nr_reports;
 
 static unsigned long oracle_lock(void)
 {
@@ -144,6 +130,35 @@ static u32 walks_over(unsigned long addr)
 	return found;
 }
 
+/*
+ * A thread of ours is about to ask for a block at @addr: was a walk open that
+ * covers it? A design may make the freer wait long before it comes to a table.
+ */
+void kvet_oracle_arrive(struct kvet_arrival *arrival, unsigned long addr)
+{
+	unsigned long flags = oracle_lock();
+
+	arrival->last_walk = walks_over(addr) ? last_walk : 0;
+	arrival->task = current;
+	oracle_unlock(flags);
+}
+
+/* It has come to the table: all the walks that were open then have ended, so it met them. */
+static void look_at_arrival(unsigned long addr)
+{
+	struct kvet_arrival *arrival = kvet_arrival_of(current);
+	u32 open = walks_over(addr);
+	unsigned int i;
+
+	if (!arrival || !arrival->last_walk)
+		return;
+	for (i = 0; i < MAX_WALKS; i++)
+		if ((open & BIT(i)) && walks[i].number <= arrival->last_walk)
+			return;
+	arrival->last_walk = 0;
+	kvet_count(KVET_contended);
+}
+
 /* A freer has come for the table behind @entry. */
 static void table_pending(u64 *entry, u64 *parent, unsigned long addr, bool is_pmd_table,
 			  struct stack *stack)
@@ -198,6 +213,7 @@ static int pmd_free_enter(struct kprobe *probe, struct pt_regs *regs)
 
 	take_stack(&stack, regs);
 	flags = oracle_lock();
+	look_at_arrival(regs->regs[1]);
 	table_pending((u64 *)regs->regs[0], NULL, regs->regs[1], false, &stack);
 	oracle_unlock(flags);
 	return 0;
@@ -217,6 +233,7 @@ static int pud_free_enter(struct kprobe *probe, struct pt_regs *regs)
 	take_stack(&stack, regs);
 	pmds = __va(value & GENMASK_ULL(47, PAGE_SHIFT));
 	flags = oracle_lock();
+	look_at_arrival(addr);
 	table_pending(pudp, NULL, addr, true, &stack);
 	for (i = 0; i < PTRS_PER_PMD; i++)
 		table_pending(pmds + i, pudp, addr + i * PMD_SIZE, false, &stack);
@@ -224,47 +241,32 @@ static int pud_free_enter(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-static void print_stack(const char *side, struct stack *stack)
-{
-	unsigned int i;
-
-	pr_err("kvet: %s by pid %d:\n", side, stack->pid);
-	for (i = 0; i < stack->depth; i++)
-		pr_err(" %pS\n", (void *)stack->entries[i]);
-}
-
 static void breach(const char *kind, struct table *table, struct walk *walk)
 {
-	struct report *report;
+	struct breach found = {
+		.kind = kind,
+		.func = table->is_pmd_table ? "pud_free_pmd_page" : "pmd_free_pte_page",
+		.pfn = table->pfn,
+		.addr = table->addr,
+		.free = table->stack,
+	};
 
-	kvet_count(KVET_breaches);
-	if (nr_reports == MAX_REPORTS)
-		return;
-	report = &reports[nr_reports++];
-	report->kind = kind;
 	/* the linear map lies below vmalloc's range, and only hot-unplug frees tables there */
 	if (table->addr < VMALLOC_START)
-		report->func = "free_empty_tables";
-	else
-		report->func = table->is_pmd_table ? "pud_free_pmd_page" : "pmd_free_pte_page";
-	report->pfn = table->pfn;
-	report->addr = table->addr;
-	report->free = table->stack;
+		found.func = "free_empty_tables";
 	if (walk)
-		report->walk = walk->stack;
-	else
-		report->walk.depth = 0;
+		found.walk = walk->stack;
+	kvet_breach_note(&found);
 }
 
-/* A page goes back to the allocator; returns how many reports it made. */
-static unsigned int page_freed(unsigned long pfn)
+/* A page goes back to the allocator. */
+static void page_freed(unsigned long pfn)
 {
 	struct table *table = find_table(pfn);
-	unsigned int before = nr_reports;
 	u32 reached;
 
 	if (!table)
-		return 0;
+		return;
 	kvet_count(KVET_table_frees);
 	if (table->is_pmd_table)
 		kvet_count(KVET_pud_frees);
@@ -277,35 +279,35 @@ static unsigned int page_freed(unsigned long pfn)
 		breach("table-freed-while-mapped", table, NULL);
 	hlist_del_init(&table->hash);
 	list_move(&table->list, &unused);
-	return nr_reports - before;
 }
 
 static void look_at_free(unsigned long pfn)
 {
 	unsigned long flags;
-	unsigned int first, made, i;
+	unsigned int first, end;
 
 	/* nearly every page that is freed is no table: look before locking */
 	if (hlist_empty(&hash[pfn % HASH_SIZE]))
 		return;
 	flags = oracle_lock();
-	first = nr_reports;
-	made = page_freed(pfn);
+	first = kvet_breaches_noted();
+	page_freed(pfn);
+	end = kvet_breaches_noted();
 	oracle_unlock(flags);
-
-	for (i = first; i < first + made; i++) {
-		pr_err("kvet: BREACH %s in %s: table 0x%lx of 0x%lx, by the lifetime rule\n",
-		       reports[i].kind, reports[i].func, reports[i].pfn, reports[i].addr);
-		print_stack("free", &reports[i].free);
-		if (reports[i].walk.depth)
-			print_stack("walk", &reports[i].walk);
-	}
+	kvet_breaches_print(first, end);
 }
 
 static int free_page_enter(struct kprobe *probe, struct pt_regs *regs)
 {
 	if (!regs->regs[1])
 		look_at_free(page_to_pfn((struct page *)regs->regs[0]));
+	return 0;
+}
+
+/* The last reference to a page is gone: another way for a table to be given back. */
+static int put_page_enter(struct kprobe *probe, struct pt_regs *regs)
+{
+	look_at_free(page_to_pfn((struct page *)regs->regs[0]));
 	return 0;
 }
 
@@ -332,6 +334,7 @@ static int walk_enter(struct kretprobe_instance *instance, struct pt_regs *regs)
 		*slot = ffz(open_walks);
 		walks[*slot].start = regs->regs[1];
 		walks[*slot].end = regs->regs[2];
+		walks[*slot].number = ++last_walk;
 		walks[*slot].stack = stack;
 		open_walks |= BIT(*slot);
 		list_for_each_entry(table, &pending, list)
@@ -376,10 +379,11 @@ static struct kprobe probes[] = {
 	{ .symbol_name = "pud_free_pmd_page", .pre_handler = pud_free_enter },
 	{ .symbol_name = "__free_pages", .pre_handler = free_page_enter },
 	{ .symbol_name = "free_pages", .pre_handler = free_address_enter },
+	{ .symbol_name = "__folio_put", .pre_handler = put_page_enter },
 	{ .symbol_name = "jump_label_update", .pre_handler = key_flip_enter },
 	{ .symbol_name = "synchronize_rcu", .pre_handler = grace_period_enter },
 };
-#define NEEDED_PROBES 3	/* the first ones; the others only count */
+#define NEEDED_PROBES 5	/* the first ones; the others only count */
 
 static bool registered[ARRAY_SIZE(probes)];
 
@@ -439,14 +443,6 @@ void kvet_oracle_stop(void)
 		unregister_kretprobe(&walk_probe);
 }
 
-static void show_stack_of(struct seq_file *m, const char *side, struct stack *stack)
-{
-	unsigned int i;
-
-	for (i = 0; i < stack->depth; i++)
-		seq_printf(m, "stack %s %pS\n", side, (void *)stack->entries[i]);
-}
-
 /*
  * Tables that nobody gave back and that no entry leads to any more. Frees that
  * were put off (RCU, work queues) get their time first.
@@ -467,13 +463,6 @@ static unsigned long leaked_tables(void)
 
 void kvet_oracle_show(struct seq_file *m)
 {
-	unsigned int i, count = READ_ONCE(nr_reports);
-
-	for (i = 0; i < count; i++) {
-		seq_printf(m, "finding %s %s %s in %s\n", reports[i].kind, reports[i].func,
-			   reports[i].kind, reports[i].func);
-		show_stack_of(m, "free", &reports[i].free);
-		show_stack_of(m, "walk", &reports[i].walk);
-	}
+	kvet_breaches_show(m);
 	seq_printf(m, "state tables_leaked %lu\n", leaked_tables());
 }

@@ -33,6 +33,27 @@ static long counter(const char *name)
 	return found ? strtol(found + strlen(key), NULL, 10) : -1;
 }
 
+/*
+ * Whether the race has begun but none of the counters of kvet.floor, NAME:LEAST
+ * with commas between, has reached its least: a slow host needs more time.
+ */
+static int wants_exposure(void)
+{
+	const char *entry = option("floor", "");
+	int begun = 0, least, length;
+	char name[32];
+	long count;
+
+	while (sscanf(entry, "%31[a-z_]:%d%n", name, &least, &length) == 2) {
+		count = counter(name);
+		if (count >= least)
+			return 0;
+		begun |= count > 0;
+		entry += length + (entry[length] == ',');
+	}
+	return begun;
+}
+
 static int start_module(int threads)
 {
 	char params[256];
@@ -59,6 +80,8 @@ void run_ptdump_race(void)
 	}
 	start_readers(option_number("readers", 1));
 	wait_and_report(option_number("seconds", 4));
+	for (tries = 0; tries < 8 * option_number("seconds", 4) && wants_exposure(); tries++)
+		wait_and_report(0.25);
 	/* on a slow kernel the first dump may take longer: a run without one says nothing */
 	for (tries = 0; tries < 40 && option_number("readers", 1) && !reader_counts()->reads; tries++)
 		wait_and_report(0.25);
