@@ -8,6 +8,7 @@ file never leave the folder they belong to.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,15 +139,34 @@ def _onto(name: str, path: Path) -> tuple[Path, ...]:
     return patch_files(folder)
 
 
+COVER = re.compile(r"^(?:v\d+-)?0000-.*cover-letter\.patch$")
+
+
 def patch_files(folder: Path) -> tuple[Path, ...]:
-    """The patches of `folder` in order: its quilt `series` file, else numbered `*.patch`."""
+    """The patches of `folder` in order: its quilt `series` file, else numbered `*.patch`.
+
+    The cover letter of `git format-patch` is left out.
+    """
     series = folder / "series"
     if not series.exists():
-        return tuple(sorted(folder.glob("*.patch")))
-    lines = series.read_text(encoding="utf-8").splitlines()
-    # quilt allows `-p1` behind a name and comments behind `#`
-    names = [line.split("#")[0].split() for line in lines]
-    return tuple(_inside(folder, words[0], series) for words in names if words)
+        return tuple(p for p in sorted(folder.glob("*.patch")) if not COVER.match(p.name))
+    try:
+        lines = series.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", path=series) from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        # quilt allows options behind a name and comments behind `#`
+        name, *options = line.split("#")[0].split() or [""]
+        if unknown := [o for o in options if o != "-p1"]:
+            raise UserError(
+                f"{name} {unknown[0]}: only -p1 patches are taken",
+                path=series,
+                where=f"line {number}",
+                hint=f"quilt refresh -p1 {name}",
+            )
+        found += [_inside(folder, name, series)] if name else []
+    return tuple(found)
 
 
 def _inside(folder: Path, name: str, named_by: Path) -> Path:

@@ -35,7 +35,7 @@ class Repo:
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_DIR": str(common),
             "GIT_OBJECT_DIRECTORY": str(self.objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(common / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(common / "objects"),
         }
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index)
@@ -72,6 +72,12 @@ class Repo:
         mode, _, rest = entry.partition(b" ")
         blob_id = rest.split(b"\t")[0].split()[1].decode()
         return self.output("cat-file", "blob", blob_id), mode == b"100755"
+
+
+def _quoted(path: Path) -> str:
+    """`path` for a list that git splits at colons unless they are quoted (git(1))."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def git_common_dir(path: Path) -> Path:

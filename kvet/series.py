@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +18,17 @@ from kvet import proc
 from kvet.config import patch_files
 from kvet.errors import UserError
 from kvet.git import Repo
+from kvet.mailbox import is_mailbox, split_mailbox
 from kvet.model import Role, Variant
 
 PATCH_FAILED = re.compile(r"^error: patch failed: (.+):(\d+)$", re.MULTILINE)
 HUNK = re.compile(r"^@@ -(\d+)")
+SIZES = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+SPECIAL = re.compile(r"^(?:new file mode |new mode |index [0-9a-f]+\.\.[0-9a-f]+ )(120000|160000)$")
+# a hunk, or what a diff of names and modes has instead
+HOLDS_DIFF = re.compile(
+    rb"^(?:@@ -\d|rename to |copy to |new mode |new file mode |deleted file mode )", re.MULTILINE
+)
 MOST_DIFF = 200_000
 NEW_FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
 
@@ -66,7 +73,7 @@ def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> Applied
         repo.output("read-tree", base_tree, index=index)
         for path in patches:
             patch = _read_patch(path, Path(scratch))
-            tree, before = _apply(repo, index, path, patch.diff), tree
+            tree, before = _apply(repo, index, path, patch.diff, tree), tree
             if tree == before:
                 raise UserError("is already applied: it changes nothing here", path=path)
             applied.append(AppliedPatch(path, patch.subject, patch.message_id, patch.sha256, tree))
@@ -107,7 +114,7 @@ def _read_patch(path: Path, scratch: Path) -> _Patch:
         ("git", "mailinfo", "--no-scissors", str(scratch / "message"), str(body)), stdin=raw
     )
     diff = body.read_bytes() if done.returncode == 0 and body.exists() else b""
-    diff = diff if b"diff --git" in diff or b"\n+++ " in b"\n" + diff else raw
+    diff = diff if HOLDS_DIFF.search(diff) or b"diff --git" in diff else raw
     headers = done.stdout.decode(errors="replace")
     subject = next((x[9:] for x in headers.splitlines() if x.startswith("Subject: ")), path.stem)
     found = re.search(rb"^Message-ID:\s*<([^>\s]+)>", raw, re.MULTILINE | re.IGNORECASE)
@@ -118,35 +125,52 @@ def _read_patch(path: Path, scratch: Path) -> _Patch:
 
 def _refuse(path: Path, raw: bytes, diff: bytes) -> None:
     """Raise UserError for a patch that is empty, binary, CRLF or that leaves the tree."""
-    if b"\n@@ " not in diff and b"GIT binary patch" not in diff and not _only_metadata(diff):
-        raise UserError("holds no patch: no diff was found in it", path=path)
-    if b"GIT binary patch" in diff or b"\nBinary files " in diff:
+    if b"GIT binary patch" in diff or re.search(rb"^Binary files .* differ$", diff, re.MULTILINE):
         raise UserError(
             "holds a binary patch, which a kernel series must not",
             path=path,
             where=_line_of(raw, rb"^(GIT binary patch|Binary files )"),
         )
+    if raw.startswith(b"\x1f\x8b"):
+        raise UserError("is compressed", path=path, hint=f"gunzip -k {path}")
+    if not HOLDS_DIFF.search(diff):
+        raise UserError("holds no patch: no diff was found in it", path=path)
     lines = [x for x in diff.split(b"\n") if x[:1] in (b"+", b"-", b" ", b"@")]
     if lines and sum(x.endswith(b"\r") for x in lines) * 2 > len(lines):
         raise UserError(
             "has CRLF line ends, which no kernel file has",
             path=path,
-            hint=f"strip them: sed -i 's/\\r$//' {path}",
+            hint="strip them from what was given: sed -i 's/\\r$//' FILE",
         )
-    for line in diff.decode(errors="replace").splitlines():
-        if line.startswith(("--- ", "+++ ", "rename to ", "copy to ")):
-            name = line.split(" ", 2 if line[0] in "rc" else 1)[-1].split("\t")[0]
-            if name != "/dev/null" and _escapes(name):
-                raise UserError(
-                    f"names {name}, a path outside the source tree",
-                    path=path,
-                    where=_line_of(raw, re.escape(line[:40]).encode()),
-                )
+    for line in _between_hunks(diff.decode(errors="replace")):
+        _refuse_header(path, raw, line)
 
 
-def _only_metadata(diff: bytes) -> bool:
-    """A diff of renames or modes has no hunk."""
-    return b"\nrename to " in diff or b"\nnew mode " in diff or b"\ndeleted file mode " in diff
+def _refuse_header(path: Path, raw: bytes, line: str) -> None:
+    """Raise UserError for a header line of a diff that names what a series must not touch."""
+    where = _line_of(raw, b"^" + re.escape(line.encode()[:40]))
+    if line.startswith(("--- ", "+++ ", "rename ", "copy ")):
+        name = line.split(" ", 2 if line[0] in "rc" else 1)[-1].split("\t")[0]
+        if name != "/dev/null" and _escapes(name):
+            raise UserError(f"names {name}, a path outside the source tree", path=path, where=where)
+    if line.startswith("diff --git ") and "/../" in line:
+        raise UserError(f"names a path outside the source tree: {line}", path=path, where=where)
+    if found := SPECIAL.match(line):
+        what = {"120000": "a symbolic link", "160000": "a submodule"}[found.group(1)]
+        raise UserError(f"touches {what}, which is not built here", path=path, where=where)
+
+
+def _between_hunks(diff: str) -> Iterator[str]:
+    """The lines of `diff` that are not inside a hunk, where `--- x` may be a removed `-- x`."""
+    old = new = 0
+    for line in diff.splitlines():
+        if old > 0 or new > 0:
+            old -= line[:1] in ("-", " ", "")
+            new -= line[:1] in ("+", " ", "")
+        elif found := SIZES.match(line):
+            old, new = (int(count or 1) for count in found.groups())
+        else:
+            yield line
 
 
 def _escapes(name: str) -> bool:
@@ -162,28 +186,28 @@ def _line_of(raw: bytes, pattern: bytes) -> str:
     return f"line {line}"
 
 
-def _apply(repo: Repo, index: Path, path: Path, diff: bytes) -> str:
-    """Apply one diff to `index` and return the tree id it makes."""
+def _apply(repo: Repo, index: Path, path: Path, diff: bytes, tree: str) -> str:
+    """Apply one diff to `index`, which holds `tree`, and return the tree id it makes."""
     done = repo.run("apply", "--cached", "--3way", "-", index=index, stdin=diff)
     if done.returncode == 0 and not repo.output("ls-files", "--unmerged", index=index):
         return repo.output("write-tree", index=index).decode().strip()
-    raise _why_not(repo, index, path, diff)
+    raise _why_not(repo, index, path, diff, tree)
 
 
-def _why_not(repo: Repo, index: Path, path: Path, diff: bytes) -> UserError:
-    """The reason why `diff` did not apply, as an error that shows the first rejected hunk."""
-    repo.run("reset", "-q", "--mixed", index=index)
-    reverse = repo.run("apply", "--cached", "--check", "-R", "-", index=index, stdin=diff)
-    if reverse.returncode == 0:
+def _why_not(repo: Repo, index: Path, path: Path, diff: bytes, tree: str) -> UserError:
+    """The reason why `diff` did not apply to `tree`, showing the first rejected hunk."""
+
+    def check(*options: str) -> proc.Completed:
+        return repo.run("apply", "--cached", "--check", *options, "-", index=index, stdin=diff)
+
+    repo.output("read-tree", tree, index=index)
+    if check("-R").returncode == 0:
         return UserError("is already applied: the tree holds every line of it", path=path)
-    check = repo.run("apply", "--cached", "--check", "-", index=index, stdin=diff)
-    stderr = check.stderr.decode(errors="replace").strip()
+    stderr = check().stderr.decode(errors="replace").strip()
     failed = PATCH_FAILED.search(stderr)
     if failed is None:
-        reason = (
-            stderr.splitlines()[0].removeprefix("error: ") if stderr else "3-way merge conflict"
-        )
-        return UserError(f"does not apply: {reason}", path=path)
+        levels = [n for n in (0, 2, 3) if check(f"-p{n}").returncode == 0]
+        return _not_even_tried(path, stderr, levels)
     file, line = failed.group(1), int(failed.group(2))
     number, hunk = find_hunk(diff.decode(errors="replace"), file, line)
     return UserError(
@@ -191,6 +215,24 @@ def _why_not(repo: Repo, index: Path, path: Path, diff: bytes) -> UserError:
         path=path,
         hint="the source tree is untouched; rebase the series or choose its base with --kernel",
     )
+
+
+def _not_even_tried(path: Path, stderr: str, levels: Sequence[int]) -> UserError:
+    """The error for a patch of which git looked at no hunk; `levels` would make its paths fit."""
+    reason = stderr.splitlines()[0].removeprefix("error: ") if stderr else "3-way merge conflict"
+    if levels:
+        return UserError(
+            f"does not apply: its paths fit with -p{levels[0]} alone, and a kernel patch has "
+            "one folder (a/ and b/) before each path",
+            path=path,
+            hint="make it again with git format-patch, or quilt refresh -p1",
+        )
+    hint = ""
+    if reason.startswith("corrupt patch"):
+        # the diff begins below the mail's headers, and git counts from there
+        reason += " of its diff"
+        hint = "a line was cut, wrapped or edited; take the patch as it was sent, in mbox form"
+    return UserError(f"does not apply: {reason}", path=path, hint=hint)
 
 
 def find_hunk(diff: str, file: str, line: int, *, most: int = 25) -> tuple[int, str]:
@@ -222,69 +264,78 @@ def series_variant(spec: str, folder: Path) -> Variant:
     `spec` is an mbox, a .patch file, a quilt directory or `GITDIR:BASE..TIP`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = Path(spec)
-    if path.is_dir():
+    path = Path(spec).expanduser()
+    if path.is_dir() and spec:
         patches = patch_files(path)
         name = path.resolve().name
     elif path.is_file():
-        patches = _split_mailbox(path, folder)
+        patches = split_mailbox(path, folder) if is_mailbox(path) else (path,)
         name = path.stem
     elif ":" in spec and ".." in spec:
-        patches = _format_range(spec, folder)
-        name = Path(spec.split(":", 1)[0]).resolve().name
+        gitdir, _, commits = spec.rpartition(":")
+        patches = _format_range(spec, Path(gitdir).expanduser(), commits, folder)
+        name = Path(gitdir).expanduser().resolve().name
     else:
         raise UserError(
             f"--series {spec}: there is no such file or folder",
             hint="give an mbox, a .patch, a quilt directory or GITDIR:BASE..TIP",
         )
     if not patches:
-        raise UserError(f"--series {spec}: holds no patches")
+        raise UserError(f"--series {spec}: holds no patches", hint=_where_then(path))
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "series"
     return Variant(
         name=safe, title=f"series {spec}", role=Role.CANDIDATE, patches=patches, foreign=True
     )
 
 
-def _split_mailbox(path: Path, folder: Path) -> tuple[Path, ...]:
-    """Split an mbox into its mails; leave out those without a diff (the cover letter)."""
-    if not re.search(rb"^From \S", path.read_bytes()[:8192], re.MULTILINE):
-        return (path,)
-    done = proc.run(("git", "mailsplit", "--keep-cr", f"-o{folder}", str(path)))
-    if done.returncode:
-        raise UserError(f"is not a mailbox: {done.stderr.decode(errors='replace')}", path=path)
-    mails = sorted(p for p in folder.iterdir() if p.name.isdigit())
-    orders = {p: _mail_order(p) for p in mails}
-    patches = sorted((p for p in mails if orders[p] != 0), key=lambda p: (orders[p] or 0, p.name))
-    if len(mails) == 1 and patches:
-        return (path,)
-    return tuple(_named(mail, number) for number, mail in enumerate(patches, start=1))
+def _where_then(path: Path) -> str:
+    """What may have been meant by a `--series` in which there are no patches."""
+    if (path / "patches").is_dir():
+        return f"--series {path / 'patches'}"
+    if path.is_dir() and (path / ".git").exists():
+        return f"for commits of a repository: --series {path}:BASE..TIP"
+    if path.is_dir():
+        return "a folder needs *.patch files, or a quilt `series` file that names its patches"
+    return "" if path.exists() else "the range is BASE..TIP: what TIP has and BASE has not"
 
 
-def _named(mail: Path, number: int) -> Path:
-    """Give a split mail the name that format-patch would have given it."""
-    head = mail.read_bytes().split(b"\n\n", 1)[0].decode(errors="replace")
-    found = re.search(r"^Subject:\s*(?:\[[^\]]*\]\s*)?(.*)$", head, re.MULTILINE)
-    words = re.sub(r"[^A-Za-z0-9._]+", "-", found.group(1) if found else "patch").strip("-.")
-    return mail.rename(mail.with_name(f"{number:04d}-{words[:52] or 'patch'}.patch"))
+# whatever the user's own git is set to, the patches are plain ones with a/ and b/
+PLAIN = ("diff.noprefix=false", "diff.mnemonicPrefix=false", "format.attach=false")
 
 
-def _mail_order(mail: Path) -> int | None:
-    """N of `[PATCH N/M]`; 0 for a cover letter or a mail without a diff; None without a number."""
-    text = mail.read_bytes()
-    head = text.split(b"\n\n", 1)[0].decode(errors="replace")
-    numbered = re.search(r"^Subject:.*?\[[^\]]*?(\d+)/\d+\]", head, re.MULTILINE | re.IGNORECASE)
-    plain = b"\n@@ " in text or b"base64" in text.lower() or b"\nrename to" in text
-    if not plain:
-        return 0
-    return int(numbered.group(1)) if numbered else None
+def _format_range(spec: str, gitdir: Path, commits: str, folder: Path) -> tuple[Path, ...]:
+    """The commits `BASE..TIP` of a repository as patches in `folder`."""
+    base, _, tip = commits.partition("..")
+    for name in (base, tip or "HEAD"):
+        _resolved(spec, gitdir, name)
+    merges = _git(spec, gitdir, "rev-list", "--merges", commits, "--").split()
+    if merges:
+        raise UserError(
+            f"--series {spec}: holds {len(merges)} merge commit{'s' if len(merges) > 1 else ''} "
+            f"({merges[0][:12]}), whose own changes patches cannot carry",
+            hint="make it linear on a branch of its own: git rebase BASE",
+        )
+    options = ("-q", "--no-signature", "--no-cover-letter", "--full-index", "--no-ext-diff")
+    _git(spec, gitdir, "format-patch", *options, "-o", str(folder.resolve()), commits, "--")
+    return tuple(sorted(folder.glob("*.patch")))
 
 
-def _format_range(spec: str, folder: Path) -> tuple[Path, ...]:
-    gitdir, commits = spec.split(":", 1)
-    done = proc.run(
-        ("git", "-C", gitdir, "format-patch", "-q", "--no-signature", "-o", str(folder), commits)
-    )
+def _resolved(spec: str, gitdir: Path, name: str) -> None:
+    """Raise UserError unless `name` is a commit; a range with three dots has none."""
+    if name.startswith(("-", ".")) or not name:
+        raise UserError(f"--series {spec}: {name!r} is no commit; the range is BASE..TIP")
+    try:
+        _git(spec, gitdir, "rev-parse", "--verify", "-q", f"{name}^{{commit}}")
+    except UserError as error:
+        if error.message.endswith(": "):
+            raise UserError(f"--series {spec}: {gitdir} has no commit {name!r}") from error
+        raise
+
+
+def _git(spec: str, gitdir: Path, *args: str) -> str:
+    settings = [word for value in PLAIN for word in ("-c", value)]
+    done = proc.run(("git", "-C", str(gitdir), *settings, *args), timeout_s=600)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
         raise UserError(f"--series {spec}: {reason}")
-    return tuple(sorted(folder.glob("*.patch")))
+    return done.stdout.decode(errors="replace")

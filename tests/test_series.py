@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ from kvet.git import Repo
 from kvet.model import SourceTree
 from kvet.series import apply_series, series_variant
 from tests.conftest import git, make_patch
+
+SYMLINK = """\
+diff --git a/mm/link b/mm/link
+new file mode 120000
+index 0000000..1234567
+--- /dev/null
++++ b/mm/link
+@@ -0,0 +1 @@
++/etc/passwd
+\\ No newline at end of file
+"""
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -73,6 +85,19 @@ def test_rejected_hunk_is_named_and_shown(tree: SourceTree, repo: Repo, tmp_path
         (lambda text: text.replace("b/mm/a.c", "b/.git/config"), "outside the source tree"),
         (lambda text: text + "GIT binary patch\nliteral 3\nabc\n", "binary"),
         (lambda text: text.replace("mm/a.c", "mm/gone.c"), "mm/gone.c"),
+        (lambda text: text.replace("a/mm", "mm").replace("b/mm", "mm"), "fit with -p0 alone"),
+        (lambda text: text[: text.index("+int three")], "corrupt patch at line .* of its diff"),
+        (lambda text: text + SYMLINK, "line .*: touches a symbolic link"),
+        (lambda text: text + SYMLINK.replace("120000", "160000"), "touches a submodule"),
+        (
+            lambda text: "diff --git a/x.png b/x.png\nBinary files a/x.png and b/x.png differ\n",
+            "bin",
+        ),
+        (lambda text: text + "copy from ../../x\ncopy to mm/c.c\n", "outside the source tree"),
+        (
+            lambda text: "diff --git a/../x b/../x\nnew file mode 100644\n",
+            "outside the source tree",
+        ),
     ],
 )
 def test_bad_patches_say_what_is_wrong(
@@ -139,3 +164,94 @@ def test_quilt_series_cannot_leave_its_folder(tmp_path: Path) -> None:
     write(quilt, "series", "../outside.patch\n")
     with pytest.raises(UserError, match="leaves the folder"):
         series_variant(str(quilt), tmp_path / "out")
+
+
+def test_what_a_hunk_holds_is_no_path(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    """A line `++ /abs` that is added reads `+++ /abs`, as a header does."""
+    text = make_patch(tree, "mm/a.c", "int line_3;", "++ /abs")
+    applied = apply_series(repo, tree.tree_id, [write(tmp_path, "1.patch", text)])
+    assert b"\n++ /abs\n" in repo.blob(applied.tree_id, "mm/a.c")[0]
+
+
+def test_compressed_mailbox_says_how_to_open_it(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.mbox.gz"
+    path.write_bytes(gzip.compress(b"From x"))
+    with pytest.raises(UserError, match="is compressed") as caught:
+        apply_series(repo, tree.tree_id, series_variant(str(path), tmp_path / "out").patches)
+    assert caught.value.hint == f"gunzip -k {path}"
+
+
+def test_new_empty_file_is_a_patch(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    text = "diff --git a/mm/n.c b/mm/n.c\nnew file mode 100644\nindex 0000000..e69de29\n"
+    applied = apply_series(repo, tree.tree_id, [write(tmp_path, "1.patch", text)])
+    assert applied.changed == {"mm/n.c": "A"}
+
+
+def test_later_patch_is_judged_on_the_patches_before_it(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    """The second would apply to the base; it is the first that took its line away."""
+    one = write(tmp_path, "1.patch", make_patch(tree, "mm/a.c", "line_3;", "three;"))
+    two = write(tmp_path, "2.patch", make_patch(tree, "mm/a.c", "line_3;", "drei;"))
+    with pytest.raises(UserError, match="2.patch: does not apply: mm/a.c, hunk 1 at line 1"):
+        apply_series(repo, tree.tree_id, [one, two])
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"a.patch -p0\n", "series: line 1: a.patch -p0: only -p1"),
+        (b"\xff\xfe\n", "series: cannot be read"),
+    ],
+)
+def test_quilt_series_that_cannot_be_honoured(tmp_path: Path, line: bytes, says: str) -> None:
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "series").write_bytes(line)
+    with pytest.raises(UserError, match=says):
+        series_variant(str(tmp_path / "q"), tmp_path / "out")
+
+
+def test_folder_of_format_patch_is_taken_without_its_cover(
+    tree: SourceTree, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write(folder, "0001-one.patch", make_patch(tree, "mm/a.c", "line_3;", "three;"))
+    write(folder, "0000-cover-letter.patch", "Subject: [PATCH 0/1] why\n\nblurb\n")
+    variant = series_variant(str(folder), tmp_path / "copy")
+    assert [p.name for p in variant.patches] == ["0001-one.patch"]
+
+
+def test_range_that_is_none_says_why(tree: SourceTree, tmp_path: Path) -> None:
+    base = tree.base_commit
+    for name in ("left", "right"):
+        git(tree.path, "checkout", "-q", "-b", name, base)
+        write(tree.path, f"{name}.c", "int x;\n")
+        git(tree.path, "add", "-A")
+        git(tree.path, "commit", "-qm", name)
+    git(tree.path, "merge", "-q", "--no-edit", "left")
+    for commits, says in (
+        (f"{base}..gone", "has no commit 'gone'"),
+        (f"{base}...left", "the range is BASE..TIP"),
+        ("--output=x..left", "is no commit"),
+        (f"{base}..right", "holds 1 merge commit"),
+        ("left..left", "holds no patches"),
+    ):
+        with pytest.raises(UserError, match=says):
+            series_variant(f"{tree.path}:{commits}", tmp_path / "copy")
+
+
+def test_range_is_plain_whatever_the_users_git_is_set_to(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    moved = tmp_path / "a:b"
+    tree.path.rename(moved)
+    for setting in ("diff.noprefix", "format.coverLetter", "format.attach"):
+        git(moved, "config", setting, "true")
+    write(moved, "mm/a.c", "int other;\n")
+    git(moved, "commit", "-qam", "topic")
+    variant = series_variant(f"{moved}:{tree.base_commit}..HEAD", tmp_path / "copy")
+    applied = apply_series(Repo(moved, repo.objects), tree.tree_id, variant.patches)
+    assert applied.changed == {"mm/a.c": "M"}
