@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kvet.cost import POWER, Figures
-from kvet.costtables import CostTable
+from kvet.costtables import COUNTED, CostTable
 
 NEVER = "never"
 SIDES = ("freer", "walker")
@@ -60,7 +60,7 @@ def histogram(variant: Figures, phase: str, side: str) -> dict[int, int]:
 
 def contention_tables(variants: Sequence[Figures]) -> Iterator[CostTable]:
     """Shares, waits, memory and what the kernel counted of the lock."""
-    unit = "instructions" if variants[0].unit == "insns" else "nanoseconds"
+    unit = COUNTED[variants[0].unit]
 
     def table(title: str, cells: Mapping[str, Sequence[float | None]], digits: int) -> CostTable:
         rows = {

@@ -112,6 +112,16 @@ def test_the_tables_state_the_worst_of_all_boots() -> None:
     assert "Widest spread" not in text
 
 
+def test_on_hardware_waits_are_nanoseconds() -> None:
+    record = contention_record()
+    for told in (a["metrics"] for c in record["cells"] for a in c["attempts"]):
+        for metric in told.values():
+            metric["unit"] = metric["unit"].replace("insns", "ns")
+    text = cost_report(record)
+    assert "freer: nanoseconds of a block to be mapped, mean" in text
+    assert "instructions of" not in text
+
+
 def test_every_plot_is_xml_that_names_itself_and_its_colours() -> None:
     found = [
         *plots_of(group(contention_record()), "", "a"),
