@@ -4,7 +4,6 @@
  * phases that differ in how often walks are made. Nothing is said before the
  * end, since the host answers at times of its own.
  */
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,17 +41,6 @@ static void __attribute__((format(printf, 1, 2))) keep(const char *format, ...)
 	va_end(args);
 	if (used >= sizeof(told))
 		used = sizeof(told) - 1;
-}
-
-static void write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, value, strlen(value)) < 0)
-		perror(path);
-	close(fd);
 }
 
 /* The figures of one phase, NAME VALUE UNIT a line. */
