@@ -112,13 +112,14 @@ def function_title(function: Record) -> str:
 def side_lines(function: Record, half: int = 0) -> list[tuple[str, str]]:
     """(mark, line) for each row of a function, columns `half` wide or as wide as they need."""
     rows = [_columns(row) for row in function["rows"]]
-    half = half or max((len(left) for _, left, _ in rows), default=0)
+    wide = [max((len(row[side]) for row in rows if row[0] != "~"), default=0) for side in (1, 2)]
+    first, second = (half, half) if half else wide
     lines = []
     for mark, left, right in rows:
         if mark == "~":
             lines.append((mark, f"... {left} alike"))
         else:
-            lines.append((mark, f"{_fitted(left, half):<{half}} {mark} {_fitted(right, half)}"))
+            lines.append((mark, f"{_fitted(left, first):<{first}} {mark} {_fitted(right, second)}"))
     if function["rows_left_out"]:
         lines.append(("~", f"... {function['rows_left_out']} more rows"))
     return lines

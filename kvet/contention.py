@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kvet.cost import POWER, Figures
-from kvet.costtables import CostTable
+from kvet.costtables import COUNTED, CostTable
 
 NEVER = "never"
 SIDES = ("freer", "walker")
@@ -60,7 +60,8 @@ def histogram(variant: Figures, phase: str, side: str) -> dict[int, int]:
 
 def contention_tables(variants: Sequence[Figures]) -> Iterator[CostTable]:
     """Shares, waits, memory and what the kernel counted of the lock."""
-    unit = "instructions" if variants[0].unit == "insns" else "nanoseconds"
+    unit = COUNTED[variants[0].unit]
+    clock = "ticks of the guest's clock" if unit == "instructions" else unit
 
     def table(title: str, cells: Mapping[str, Sequence[float | None]], digits: int) -> CostTable:
         rows = {
@@ -88,8 +89,8 @@ def contention_tables(variants: Sequence[Figures]) -> Iterator[CostTable]:
     for way in ("read", "write"):
         lock = f"lock of init_mm for {way}"
         yield table(f"{lock}: contentions", mean(f"lock_{way}.contentions"), 0)
-        yield table(f"{lock}: longest wait, {unit}", most(f"lock_{way}.wait_longest"), 0)
-        yield table(f"{lock}: longest hold, {unit}", most(f"lock_{way}.hold_longest"), 0)
+        yield table(f"{lock}: longest wait, {clock}", most(f"lock_{way}.wait_longest"), 0)
+        yield table(f"{lock}: longest hold, {clock}", most(f"lock_{way}.hold_longest"), 0)
 
 
 def _most(variant: Figures, name: str) -> float | None:

@@ -33,7 +33,7 @@ POWER = ".below_2e"  # calls that took less than this power of two
 class Figures:
     """The figures of one variant: metric name to one value a boot.
 
-    `unit` is that of the counter: instructions (insns), or on hardware cycles.
+    `unit` is that of the counter: instructions (insns), or on hardware cycles or ns.
     """
 
     variant: str
@@ -94,7 +94,7 @@ def figures(record: Record) -> dict[str, list[Figures]]:
         values = {n: tuple(float(m[n]["value"]) if n in m else 0.0 for m in told) for n in names}
         group = f"{cell['kernel']}, {cell['config']}, {cell['machine']}, {cell['workload']}"
         units = {metric["unit"] for metrics in told for metric in metrics.values()}
-        unit = "cycles" if "cycles" in units else "insns"
+        unit = next((u for u in ("insns", "cycles", "ns") if u in units), "insns")
         groups.setdefault(group, []).append(Figures(cell["variant"], values, unit))
     return groups
 

@@ -37,7 +37,7 @@ from kvet.ui import drawn
 COLUMNS = 5  # variants beside one another in 100 columns
 # what comes before and after hides the small operations in a round
 ROUNDS = ("map_2m_fresh", "map_2m_table", "map_1g_table")
-COUNTED = {"insns": "instructions", "cycles": "CPU cycles"}
+COUNTED = {"insns": "instructions", "cycles": "CPU cycles", "ns": "nanoseconds"}
 # title, situation, metric, whether rows that are all zero are left out
 TABLES = (
     ("no walker: {unit} from call to return", "none", "typical", False),

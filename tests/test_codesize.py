@@ -191,6 +191,8 @@ def test_the_report_fits_a_hundred_columns(builds: Mapping[str, Path]) -> None:
 
 def test_what_is_alike_stands_on_both_sides() -> None:
     rows = [" same", " b +0x4\tb +0x8", "<gone", "~3"]
+    new = side_lines({"rows": [">\tadrp  x0, init_mm"], "rows_left_out": 0})
+    assert new == [(">", " > adrp  x0, init_mm")]
     lines = side_lines({"rows": rows, "rows_left_out": 2}, 8)
     assert [" ".join(line.split()) for _, line in lines] == [
         "same same",

@@ -155,6 +155,7 @@ def test_on_hardware_cycles_and_nanoseconds_have_columns_of_their_own() -> None:
     made = record(cell("stock", {TABLE: [100.0, 101.0], "none.map_2m_table.ns": [40.0, 41.0]}))
     for attempt in made["cells"][0]["attempts"]:
         attempt["metrics"][TABLE]["unit"] = "cycles"
+        attempt["metrics"]["none.map_2m_table.ns"]["unit"] = "ns"
     text = cost_report(made)
     assert "CPU cycles and nanoseconds." in text
     assert "no walker: CPU cycles from call to return" in text

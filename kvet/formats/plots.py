@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvet.contention import frequency, histogram, phases, small_share
 from kvet.cost import Difference, Figures, compare, operations
+from kvet.costtables import COUNTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,10 +83,13 @@ def plots_of(variants: Sequence[Figures], reference: str, prefix: str) -> Iterat
             name = f"{situation}.{op}.{metric}"
             own = [d for d in found if d.name == name]
             if own:
-                yield _differences(own, situation, op, f"{prefix}-{situation}-{op}")
+                unit = COUNTED[variants[0].unit]
+                yield _differences(own, situation, op, unit, f"{prefix}-{situation}-{op}")
 
 
-def _differences(found: Sequence[Difference], situation: str, op: str, name: str) -> Plot:
+def _differences(
+    found: Sequence[Difference], situation: str, op: str, unit: str, name: str
+) -> Plot:
     """A row for each variant: its difference and the 95 % interval."""
     from matplotlib.ticker import NullLocator
 
@@ -111,14 +115,14 @@ def _differences(found: Sequence[Difference], situation: str, op: str, name: str
         axes.set_xticks(ticks, [_signed(t) for t in ticks], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks(range(len(found)), [d.variant for d in reversed(found)])
-        axes.set_xlabel(f"instructions more than {found[0].reference}")
+        axes.set_xlabel(f"{unit} more than {found[0].reference}")
         axes.grid(axis="x")
 
     told = "; ".join(
         f"{d.variant} {d.size:+.0f} (95 % interval {d.low:+.0f} to {d.high:+.0f})" for d in found
     )
     title = f"{op}, {walk}"
-    return _plot(name, title, f"Instructions more than {found[0].reference}: {told}.",
+    return _plot(name, title, f"{unit} more than {found[0].reference}: {told}.",
                  0.9 + 0.24 * len(found), draw)  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def _latency(
     variant: Figures, told: Sequence[_Distribution], span: tuple[int, int], name: str
 ) -> Plot:
     """How calls of freer and walker spread over powers of two of instructions."""
-    unit = "instructions" if variant.unit == "insns" else "nanoseconds"
+    unit = COUNTED[variant.unit]
     edges = list(range(span[0], span[1] + 1))
 
     def draw(axes: Axes) -> None:

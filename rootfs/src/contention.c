@@ -4,7 +4,6 @@
  * phases that differ in how often walks are made. Nothing is said before the
  * end, since the host answers at times of its own.
  */
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,17 +43,6 @@ static void __attribute__((format(printf, 1, 2))) keep(const char *format, ...)
 		used = sizeof(told) - 1;
 }
 
-static void write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, value, strlen(value)) < 0)
-		perror(path);
-	close(fd);
-}
-
 /* The figures of one phase, NAME VALUE UNIT a line. */
 static void keep_phase(const char *name)
 {
@@ -70,33 +58,37 @@ static void keep_phase(const char *name)
 	}
 }
 
-/*
- * What the kernel counted of the lock of init_mm, for one way to take it. Its
- * times are microseconds of a clock that, under -icount, counts a thousand
- * instructions as one.
- */
-static void keep_lock(const char *phase, const char *side, const char *line, int exact)
+/* What times of the kernel are in: of a clock that ticks once an instruction, or real. */
+static const char *clock_unit(void)
+{
+	if (!strcmp(option("accel", ""), "kvm"))
+		return "ns";
+	return strstr(told, " insns") ? "ticks" : NULL;
+}
+
+/* What the kernel counted of the lock of init_mm, for one way to take it; it says microseconds. */
+static void keep_lock(const char *phase, const char *side, const char *line)
 {
 	double wait_most, wait_all, hold_most, hold_all;
 	unsigned long contended, acquired;
+	const char *unit = clock_unit();
 
 	if (sscanf(line, "%*u %lu %*f %lf %lf %*f %*u %lu %*f %lf %lf", &contended, &wait_most,
 		   &wait_all, &acquired, &hold_most, &hold_all) != 6)
 		return;
 	keep("gap_%s.lock_%s.contentions %lu times\n", phase, side, contended);
 	keep("gap_%s.lock_%s.acquisitions %lu times\n", phase, side, acquired);
-	if (!exact)
+	if (!unit)
 		return;
-	keep("gap_%s.lock_%s.wait_longest %.0f insns\n", phase, side, wait_most * 1000);
-	keep("gap_%s.lock_%s.wait_total %.0f insns\n", phase, side, wait_all * 1000);
-	keep("gap_%s.lock_%s.hold_longest %.0f insns\n", phase, side, hold_most * 1000);
-	keep("gap_%s.lock_%s.hold_total %.0f insns\n", phase, side, hold_all * 1000);
+	keep("gap_%s.lock_%s.wait_longest %.0f %s\n", phase, side, wait_most * 1000, unit);
+	keep("gap_%s.lock_%s.wait_total %.0f %s\n", phase, side, wait_all * 1000, unit);
+	keep("gap_%s.lock_%s.hold_longest %.0f %s\n", phase, side, hold_most * 1000, unit);
+	keep("gap_%s.lock_%s.hold_total %.0f %s\n", phase, side, hold_all * 1000, unit);
 }
 
 static void keep_locks(const char *phase)
 {
 	static const char name[] = "(init_mm).mmap_lock";
-	int exact = strstr(told, ".mean") && strstr(told, " insns");
 	char *line, *rest = text, *found;
 
 	if (read_file(LOCK_STAT, text, sizeof(text)) < 0)
@@ -107,11 +99,11 @@ static void keep_locks(const char *phase)
 			continue;
 		found += strlen(name);
 		if (!strncmp(found, "-R:", 3))
-			keep_lock(phase, "read", found + 3, exact);
+			keep_lock(phase, "read", found + 3);
 		else if (!strncmp(found, "-W:", 3))
-			keep_lock(phase, "write", found + 3, exact);
+			keep_lock(phase, "write", found + 3);
 		else if (*found == ':') /* nobody took it for reading */
-			keep_lock(phase, "write", found + 1, exact);
+			keep_lock(phase, "write", found + 1);
 	}
 }
 

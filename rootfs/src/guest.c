@@ -32,6 +32,18 @@ long read_file(const char *path, char *buffer, size_t size)
 	return filled;
 }
 
+int write_file(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ok;
+
+	if (fd < 0)
+		return -1;
+	ok = write(fd, value, strlen(value)) >= 0;
+	close(fd);
+	return ok ? 0 : -1;
+}
+
 const char *option(const char *name, const char *fallback)
 {
 	static char values[16][512];
