@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +35,8 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Only here are errors printed."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if sys.stdout is None:  # closed by who wants the exit code alone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     parser = build_parser()
     options = parser.parse_args(words)
     logging.basicConfig(
@@ -43,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.command(options)
+        sys.stdout.flush()
     except KvetError as error:
         print(f"kvet: {error.message}", file=sys.stderr)
         if error.hint:
@@ -52,9 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nkvet: interrupted; what had ended is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # the interpreter flushes on its way out, into a pipe that nobody reads
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        print(f"kvet: {_told(error)}", file=sys.stderr)
+        return KvetError.exit_code
+    except Exception:  # python would exit with 1, which says that a candidate FAILs
+        traceback.print_exc()
+        print("kvet: this is a fault of the harness itself; no kernel is blamed", file=sys.stderr)
+        return KvetError.exit_code
     return code
+
+
+def _told(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    names = " -> ".join(str(n) for n in (error.filename, error.filename2) if n is not None)
+    return f"{names}: {error.strerror or error}" if names else str(error.strerror or error)
 
 
 def build_parser() -> argparse.ArgumentParser:

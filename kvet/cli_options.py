@@ -36,7 +36,7 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """An option's value as a whole number of at least 1."""
-    value = int(text) if text.isdigit() else 0
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value

@@ -21,6 +21,8 @@ from kvet.yamlfile import read_yaml
 
 T = TypeVar("T")
 
+# below 5 the console does not show what the kernel warns of
+MUTES = re.compile(r"quiet|loglevel=[0-4]")
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -99,6 +101,14 @@ def load_machine(path: Path) -> Machine:
     """Read `configs/machines/NAME.yaml`."""
     spec = read_yaml(path, schemas.MACHINE)
     spec["boot_args"] = tuple(spec.get("boot_args", ()))
+    for word in " ".join(spec["boot_args"]).split():
+        if MUTES.fullmatch(word):
+            reason = "hides WARN and lockdep lines from the console"
+            raise UserError(f"{word} {reason}", path=path, where="key boot_args")
+    if 0 < spec.get("maxmem_mib", 0) < spec["mem_mib"]:
+        raise UserError(
+            f"is less than mem_mib ({spec['mem_mib']})", path=path, where="key maxmem_mib"
+        )
     return Machine(name=path.stem, **spec)
 
 

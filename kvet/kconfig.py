@@ -16,6 +16,7 @@ from pathlib import Path
 from kvet.errors import UserError
 
 SET = re.compile(r"^(CONFIG_\w+)=(.*)$")
+VALUE = re.compile(r'[ymn]|-?\d+|0[xX][0-9a-fA-F]+|"(?:[^"\\]|\\.)*"')
 UNSET = re.compile(r"^# (CONFIG_\w+) is not set$")
 SYMBOL = re.compile(r"^\s*(?:menu)?config\s+(\w+)\s*$")
 NAME = re.compile(r"\b[A-Z][A-Z0-9_]{2,}\b")
@@ -35,21 +36,45 @@ class Option:
 
 
 def read_fragment(path: Path) -> tuple[Option, ...]:
-    """The options of one fragment; a line that is neither option nor comment is an error."""
-    options = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        line = text.strip()
-        if found := SET.match(line):
-            options.append(Option(found.group(1), found.group(2), path, number))
-        elif found := UNSET.match(line):
-            options.append(Option(found.group(1), "n", path, number))
-        elif line and not line.startswith("#"):
+    """The options of one fragment.
+
+    A line that is neither option nor comment is an error, and so are two lines
+    that ask different things of one option: Kconfig would take the last in silence.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", path=path) from error
+    options: dict[str, Option] = {}
+    for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
+        option = _option(line, path, number)
+        if option is None:
+            continue
+        other = options.setdefault(option.name, option)
+        if other.value != option.value:
             raise UserError(
-                f"{line!r} is no kconfig line (CONFIG_X=y or '# CONFIG_X is not set')",
+                f"{option} contradicts {str(other)!r} of line {other.line}",
                 path=path,
                 where=f"line {number}",
             )
-    return tuple(options)
+    return tuple(options.values())
+
+
+def _option(line: str, path: Path, number: int) -> Option | None:
+    """The option that one line asks for; None for a comment."""
+    if found := UNSET.match(line):
+        return Option(found.group(1), "n", path, number)
+    if not line or line.startswith("#"):
+        return None
+    found = SET.match(line)
+    if found is None or not VALUE.fullmatch(found.group(2)):
+        raise UserError(
+            f"{line!r} is no kconfig line (CONFIG_X=y or '# CONFIG_X is not set'; a value is "
+            'y, m, n, a number or "text", and nothing stands behind it)',
+            path=path,
+            where=f"line {number}",
+        )
+    return Option(found.group(1), found.group(2), path, number)
 
 
 def merge(fragments: Iterable[Path]) -> tuple[Option, ...]:

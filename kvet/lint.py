@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from kvet import schemas
-from kvet.config import Library, load_config, load_matrix, load_variant, pick
+from kvet.config import Library, load_config, load_machine, load_matrix, load_variant, pick
 from kvet.errors import UserError
 from kvet.kconfig import read_fragment
 from kvet.matrix import matches, plan_cells
@@ -134,11 +134,15 @@ def _loads(file: _File, load: Callable[[Path], Any], key: str) -> Iterator[Fault
         load(file.path)
     except UserError as error:
         message = error.message.removeprefix(f"{error.path}: ").removeprefix(f"{error.where}: ")
+        key = error.where.removeprefix("key ") if error.where.startswith("key ") else key
         yield fault_at(file.node, [key] if key in file.spec else [], message)
 
 
 def _config(file: _File) -> Iterator[Fault]:
-    yield from _loads(file, load_config, "fragments")
+    broken = list(_loads(file, load_config, "fragments"))
+    yield from broken
+    if broken:
+        return
     for i, name in enumerate(file.spec["fragments"]):
         path = file.path.parent / name
         if path.is_file():
@@ -146,6 +150,10 @@ def _config(file: _File) -> Iterator[Fault]:
                 read_fragment(path)
             except UserError as error:
                 yield fault_at(file.node, ["fragments", i], error.message)
+
+
+def _machine(file: _File) -> Iterator[Fault]:
+    yield from _loads(file, load_machine, "boot_args")
 
 
 def _workload(file: _File) -> Iterator[Fault]:
@@ -212,7 +220,7 @@ KINDS: dict[str, Kind] = {
     "kernel": Kind(schemas.KERNEL, _kernel),
     "variant": Kind(schemas.VARIANT, _variant),
     "config": Kind(schemas.CONFIG, _config),
-    "machine": Kind(schemas.MACHINE, _nothing),
+    "machine": Kind(schemas.MACHINE, _machine),
     "workload": Kind(schemas.WORKLOAD, _workload),
     "manifest": Kind(MANIFEST, _nothing),
 }

@@ -11,6 +11,8 @@ TEXT: Schema = {"type": "string", "minLength": 1}
 NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 NAMES: Schema = {"type": "array", "items": NAME, "minItems": 1, "uniqueItems": True}
 TEXTS: Schema = {"type": "array", "items": TEXT}
+ATTEMPTS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
+SLOWDOWN: Schema = {"type": "number", "minimum": 1, "maximum": 1000}
 COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}
 
 
@@ -46,15 +48,15 @@ CONFIG = _mapping(
     title=TEXT,
     base={"type": "string", "pattern": "^[a-z0-9_]*config$"},
     fragments={"type": "array", "items": TEXT, "minItems": 1},
-    slowdown={"type": "number", "minimum": 1},
+    slowdown=SLOWDOWN,
 )
 
 MACHINE = _mapping(
     ("vcpus", "mem_mib"),
     title=TEXT,
     vcpus={"type": "integer", "minimum": 1, "maximum": 512},
-    mem_mib={"type": "integer", "minimum": 64},
-    maxmem_mib={"type": "integer", "minimum": 0},
+    mem_mib={"type": "integer", "minimum": 64, "maximum": 1 << 24},
+    maxmem_mib={"type": "integer", "minimum": 0, "maximum": 1 << 24},
     page_kib={"enum": [4, 16, 64]},
     accel={"enum": ["auto", "tcg", "kvm"]},
     thread={"enum": ["multi", "single"]},
@@ -68,11 +70,16 @@ WORKLOAD = _mapping(
     ("title", "seconds"),
     title=TEXT,
     program=NAME,
-    seconds={"type": "number", "exclusiveMinimum": 0},
-    params={"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+    seconds={"type": "number", "exclusiveMinimum": 0, "maximum": 86_400},
+    params={
+        "type": "object",
+        # each becomes a word of the guest's kernel command line
+        "propertyNames": {"pattern": r"^[A-Za-z0-9_]+$"},
+        "additionalProperties": {"type": ["string", "integer"], "pattern": r"^[^\s\"]+$"},
+    },
     floor=COUNTS,
     floor_reason=TEXT,
-    slowdown={"type": "number", "minimum": 1},
+    slowdown=SLOWDOWN,
     baseline=NAME,
     control=NAME,
     measures={"type": "boolean"},
@@ -100,8 +107,8 @@ MATRIX = _mapping(
     configs=NAMES,
     machines=NAMES,
     workloads=NAMES,
-    attempts={"type": "integer", "minimum": 1},
-    max_attempts={"type": "integer", "minimum": 1},
+    attempts=ATTEMPTS,
+    max_attempts=ATTEMPTS,
     toolchain={"enum": ["gcc", "clang"]},
     exclude=TEXTS,
     more_variants=TEXT,

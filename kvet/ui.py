@@ -22,11 +22,18 @@ WIDTH = 100
 STYLES = {"PASS": "green", "FAIL": "red", "ERROR": "magenta", "INCONCLUSIVE": "yellow"}
 
 
+class _Console(Console):
+    """A console that leaves the exit code alone; rich ends with 1 when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def make_console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console that honours NO_COLOR and is 100 columns wide when not a terminal."""
-    console = Console(stderr=stderr, highlight=False)
+    console = _Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
-        console = Console(stderr=stderr, highlight=False, width=width or WIDTH, soft_wrap=True)
+        console = _Console(stderr=stderr, highlight=False, width=width or WIDTH, soft_wrap=True)
     return console
 
 
@@ -93,7 +100,7 @@ class RichUi:
     """The live view: the matrix with what each cell has shown, above bars of running steps."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = _Console(stderr=True, highlight=False)
         self.progress = Progress(
             TextColumn("{task.fields[stage]:<8}"),
             TextColumn("{task.description}"),

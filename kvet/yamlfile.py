@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,17 @@ import jsonschema
 import yaml
 
 from kvet.errors import UserError
+
+
+def _is_whole(checker: object, value: object) -> bool:
+    """JSON Schema takes 2.0 for an integer; what counts boots must be one."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,10 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"not valid YAML: {problem}", path=path, where=where) from error
+    except RecursionError as error:
+        raise UserError("is nested too deep for a file of settings", path=path) from error
+    except ValueError as error:  # a date or number that looks like one and is none
+        raise UserError(f"not valid YAML: {error}", path=path) from error
     if not isinstance(loaded, dict):
         raise UserError("must be a mapping of keys to values", path=path, where="line 1")
     assert node is not None  # a mapping was loaded from it
@@ -67,11 +83,24 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
 def faults(loaded: object, node: yaml.Node, schema: Mapping[str, Any]) -> Iterator[Fault]:
     """Every key that is given twice, then everything that `schema` does not allow."""
     yield from _given_twice(node)
-    validator = jsonschema.Draft202012Validator(schema)
+    yield from _no_numbers(node)
+    validator = Validator(schema)
     errors = sorted(validator.iter_errors(loaded), key=lambda e: [str(p) for p in e.absolute_path])
     for error in errors:
         for keys, message in _complaints(error):
             yield fault_at(node, keys, message)
+
+
+def _no_numbers(node: yaml.Node) -> Iterator[Fault]:
+    """`.nan` and `.inf` are YAML, and within every bound of a schema or out of none."""
+    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:float":
+        if not math.isfinite(yaml.SafeLoader("").construct_yaml_float(node)):
+            mark = node.start_mark
+            yield Fault(f"{node.value} is no number", mark.line + 1, mark.column + 1)
+    elif isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
+        for child in node.value:
+            for each in child if isinstance(child, tuple) else (child,):
+                yield from _no_numbers(each)
 
 
 def fault_at(node: yaml.Node, keys: Sequence[str | int], message: str) -> Fault:

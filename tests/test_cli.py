@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,41 @@ def test_what_does_not_exist_is_named(
 ) -> None:
     where = ("--out", str(tmp_path)) if words[0] in ("run", "report", "reproduce") else ()
     assert says in refused(capsys, *words, *where)
+
+
+def test_our_own_trouble_is_never_a_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python ends with 1 when nobody catches, and 1 says that a candidate FAILs."""
+
+    def fail(error: Exception) -> int:
+        raise error
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/x/y.json")
+    monkeypatch.setattr("kvet.cache.show_cache", lambda: fail(full))
+    assert main(["cache"]) == 3
+    assert capsys.readouterr().err == "kvet: /x/y.json: No space left on device\n"
+    monkeypatch.setattr("kvet.cache.show_cache", lambda: fail(KeyError("cells")))
+    assert main(["cache"]) == 3
+    err = capsys.readouterr().err
+    assert "KeyError: 'cells'" in err
+    assert "fault of the harness itself" in err
+
+
+def test_a_pipe_that_closes_early_is_no_trouble() -> None:
+    words = (sys.executable, str(PROJECT / "harness.py"), "list", "variants")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 141
+
+
+def test_closed_output_leaves_the_exit_code(tmp_path: Path) -> None:
+    line = f"{sys.executable} {PROJECT / 'harness.py'} cache >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_bad_usage_is_exit_code_2() -> None:

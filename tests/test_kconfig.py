@@ -53,6 +53,26 @@ def test_a_stray_line_names_file_and_line(tmp_path: Path) -> None:
         read_fragment(fragment(tmp_path, "CONFIG_A=y\nCONFIG A=y\n"))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"CONFIG_A=y\nCONFIG_A=n\n", "line 2: # CONFIG_A is not set contradicts 'CONFIG_A=y' of"),
+        (b"CONFIG_A=y # why\n", "line 1: 'CONFIG_A=y # why' is no kconfig line"),
+        (b"CONFIG_A=\n", "line 1: 'CONFIG_A=' is no kconfig line"),
+        (b'CONFIG_A="x\n', "is no kconfig line"),
+        (b"\xff\n", "cannot be read"),
+    ],
+)
+def test_what_kconfig_would_take_in_silence_is_refused(
+    tmp_path: Path, text: bytes, says: str
+) -> None:
+    path = tmp_path / "f.config"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=says) as caught:
+        read_fragment(path)
+    assert "f.config" in caught.value.message
+
+
 def test_later_fragment_wins(tmp_path: Path) -> None:
     first = fragment(tmp_path, "CONFIG_A=y\n")
     second = tmp_path / "g.config"

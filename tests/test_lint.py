@@ -89,6 +89,31 @@ def test_mutants_and_the_manifest_have_none(capsys: pytest.CaptureFixture[str]) 
         ("kernels/x.yaml", "kind: tarball\nurl: https://x.org/x.tar.xz\n", [(2, 1, "url")]),
         ("configs/machines/x.yaml", "vcpus: 2\nmem_mib: 1\n", [(2, 1, "mem_mib")]),
         (
+            "configs/machines/x.yaml",
+            "vcpus: 2\nmem_mib: 512\nboot_args: [nokaslr, loglevel=4]\n",
+            [(3, 1, "boot_args")],
+        ),
+        (
+            "configs/machines/x.yaml",
+            "vcpus: 2\nmem_mib: 512\nmaxmem_mib: 256\n",
+            [(3, 1, "maxmem_mib")],
+        ),
+        ("configs/x.yaml", MATRIX + "attempts: 2.0\n", [(10, 1, "attempts")]),
+        ("configs/x.yaml", MATRIX + f"attempts: {10**23}\n", [(10, 1, "attempts")]),
+        ("configs/workloads/x.yaml", "title: t\nseconds: .nan\n", [(2, 10, "")]),
+        (
+            "configs/workloads/x.yaml",
+            "title: t\nseconds: 1\nparams: {a: b init=/bin/sh}\n",
+            [(3, 10, "params.a")],
+        ),
+        ("configs/kconfig/x.yaml", "a: " + "[" * 3000, [(1, 1, "")]),
+        ("configs/kconfig/x.yaml", "title: 2024-13-41\n", [(1, 1, "")]),
+        (
+            "configs/kconfig/x.yaml",
+            "title: t\nfragments: [../../../../etc/passwd]\n",
+            [(2, 1, "fragments")],
+        ),
+        (
             "configs/kconfig/x.yaml",
             "title: t\nfragments: [none.config]\n",
             [(2, 1, "fragments")],
