@@ -34,7 +34,7 @@ long read_file(const char *path, char *buffer, size_t size)
 
 int write_file(const char *path, const char *value)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	int ok;
 
 	if (fd < 0)

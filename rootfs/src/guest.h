@@ -30,7 +30,7 @@ double uptime(void);
 void wait_until(time_t seconds);
 /* Reads a small file, cut at SIZE - 1; returns its length or -1. */
 long read_file(const char *path, char *buffer, size_t size);
-/* Writes VALUE to a file that is there; returns 0 or -1. */
+/* Writes VALUE to a file, made when absent; returns 0 or -1. */
 int write_file(const char *path, const char *value);
 /* Passes each line of FILE on to the report with `# kvet ' before it. */
 void relay(const char *path);
