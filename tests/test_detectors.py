@@ -84,7 +84,7 @@ def test_the_live_trigger_sees_what_the_engine_sees(row: Row) -> None:
 
 @by_row
 def test_titles_are_stable(row: Row) -> None:
-    """Other addresses, CPUs, PIDs, offsets and times give the same title."""
+    """Other addresses, CPUs, PIDs, offsets, times and compiler suffixes give the same title."""
     rnd = random.Random(row.id)
     text = row.example
     for pattern, make in (
@@ -100,6 +100,9 @@ def test_titles_are_stable(row: Row) -> None:
     shift = rnd.randrange(10, 999)
     text = re.sub(r"\[ *(\d+)\.(\d{6})\]", lambda m: f"[{int(m[1]) + shift:5}.{m[2]}]", text)
     assert scan_text(text)[0].title == row.expect
+    for suffix in (".isra.0", ".constprop.0", ".cold", ".llvm.1234567890"):
+        suffixed = re.sub(r"(?<=\w)\+0x(?=[0-9a-f]+/)", f"{suffix}+0x", text)
+        assert scan_text(suffixed)[0].title == row.expect
 
 
 # --- what is no splat ---
