@@ -33,6 +33,11 @@ TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in CONSOLES.glob("
 CLEAN = TEXTS["clean"]
 STAMPED = {key: row for key, row in ROWS.items() if row.example.startswith("[ ")}
 WHOLE = {key: row for key, row in STAMPED.items() if not (row.inside or row.cut or row.reboot)}
+PROVOKED = {
+    *("kasan", "kfence", "ubsan", "page-fault", "null-deref", "oops", "bug", "list-corruption"),
+    *("panic", "stack-overflow", "warning", "refcount", "odebug", "lockdep", "atomic-sleep"),
+    *("hung-task", "soft-lockup", "hard-lockup", "bad-page"),
+}
 _PREFIX = re.compile(r"^\[ *(\d+\.\d+)\](\[ *[TC]\d+\])? ?", re.MULTILINE)
 
 by_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -255,6 +260,12 @@ def test_consoles_of_our_own_boots(path: Path, update: bool) -> None:
     if update:
         expected.write_text(json.dumps(got, indent=1) + "\n", encoding="utf-8")
     assert got == json.loads(expected.read_text(encoding="utf-8"))
+
+
+def test_every_kind_that_can_be_provoked_is() -> None:
+    expected = [json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in LOGS]
+    kinds = {found["kind"] for log in expected for found in log if not found["suppressed"]}
+    assert kinds >= PROVOKED
 
 
 def test_scan_log_prints_one_json_line_a_file() -> None:
