@@ -81,12 +81,16 @@ GROUPS = (
     Group(("rcu-stall", "soft-lockup", "hard-lockup")),
     Group(
         (
-            *("circle", REARM, "recursion", REARM, "irq-state", REARM, "held-freed", REARM),
-            *("nest-not-held", REARM, "wait-context", REARM, "rcu-unprotected", REARM),
-            *("keyless", REARM, "lock-depth", REARM, "unlock-of-free", REARM),
-            *("kept-in-user-space", REARM, "kept-at-exit"),
+            *("circle", REARM, "rcu-unprotected", REARM, "keyless", REARM, "lock-depth", REARM),
+            *("unlock-of-free", REARM, "kept-in-user-space", REARM, "kept-at-exit"),
         )
     ),
+    # these say nothing in a kernel whose lockdep was on, off and on again
+    Group(("recursion",)),
+    Group(("irq-state",)),
+    Group(("held-freed",)),
+    Group(("nest-not-held",)),
+    Group(("wait-context",)),
     Group(("irq-order",)),
     Group(("irq-inversion",)),
     Group(("inode-kept",), fatal=True),
