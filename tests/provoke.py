@@ -75,7 +75,7 @@ GROUPS = (
     Group(
         (
             *("sleep-in-atomic", "schedule-in-atomic", "cpu-in-preemptible", "work-leaks"),
-            *("hung-task", "work-stuck", "device-kept", "dentry-kept"),
+            *("hung-task", "work-stuck", "device-kept"),
         )
     ),
     Group(("rcu-stall", "soft-lockup", "hard-lockup")),
@@ -93,6 +93,7 @@ GROUPS = (
     Group(("wait-context",)),
     Group(("irq-order",)),
     Group(("irq-inversion",)),
+    Group(("dentry-kept",), fatal=True),
     Group(("inode-kept",), fatal=True),
     Group(("PANIC",), fatal=True),
     Group(("EXHAUST_STACK",), fatal=True),
