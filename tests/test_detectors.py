@@ -36,7 +36,7 @@ WHOLE = {key: row for key, row in STAMPED.items() if not (row.inside or row.cut 
 PROVOKED = {
     *("kasan", "kfence", "ubsan", "page-fault", "null-deref", "oops", "bug", "list-corruption"),
     *("panic", "stack-overflow", "warning", "refcount", "odebug", "lockdep", "atomic-sleep"),
-    *("hung-task", "soft-lockup", "hard-lockup", "bad-page"),
+    *("hung-task", "rcu-stall", "soft-lockup", "hard-lockup", "bad-page"),
 }
 _PREFIX = re.compile(r"^\[ *(\d+\.\d+)\](\[ *[TC]\d+\])? ?", re.MULTILINE)
 
