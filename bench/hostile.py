@@ -45,15 +45,14 @@ def peak_mib() -> float:
 
 
 def big_console(path: Path, size: int) -> None:
-    """A console of `size` bytes: boots of ours with a splat in each, one after the other."""
-    logs = sorted(CONSOLES.glob("*.log"))
-    text = b"".join(log.read_bytes() for log in logs)
-    quiet = (CONSOLES / "clean.txt").read_bytes() * 40
+    """A console of `size` bytes: clean boots of ours, then one splat, again and again."""
+    logs = [log.read_bytes() for log in sorted(CONSOLES.glob("*.log"))]
+    quiet = (CONSOLES / "stock-7.3.log").read_bytes() * 10
+    odd = (CONSOLES / "clean.txt").read_bytes()
     with path.open("wb") as out:
         while out.tell() < size:
-            out.write(quiet)
-            if out.tell() % 7 == 0:
-                out.write(text)
+            for log in logs:
+                out.write(quiet + odd + log)
 
 
 def long_line(path: Path, size: int) -> None:

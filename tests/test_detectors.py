@@ -33,6 +33,11 @@ TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in CONSOLES.glob("
 CLEAN = TEXTS["clean"]
 STAMPED = {key: row for key, row in ROWS.items() if row.example.startswith("[ ")}
 WHOLE = {key: row for key, row in STAMPED.items() if not (row.inside or row.cut or row.reboot)}
+PROVOKED = {
+    *("kasan", "kfence", "ubsan", "page-fault", "null-deref", "oops", "bug", "list-corruption"),
+    *("panic", "stack-overflow", "warning", "refcount", "odebug", "lockdep", "atomic-sleep"),
+    *("hung-task", "rcu-stall", "soft-lockup", "hard-lockup", "bad-page"),
+}
 _PREFIX = re.compile(r"^\[ *(\d+\.\d+)\](\[ *[TC]\d+\])? ?", re.MULTILINE)
 
 by_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -84,7 +89,7 @@ def test_the_live_trigger_sees_what_the_engine_sees(row: Row) -> None:
 
 @by_row
 def test_titles_are_stable(row: Row) -> None:
-    """Other addresses, CPUs, PIDs, offsets and times give the same title."""
+    """Other addresses, CPUs, PIDs, offsets, times and compiler suffixes give the same title."""
     rnd = random.Random(row.id)
     text = row.example
     for pattern, make in (
@@ -100,6 +105,9 @@ def test_titles_are_stable(row: Row) -> None:
     shift = rnd.randrange(10, 999)
     text = re.sub(r"\[ *(\d+)\.(\d{6})\]", lambda m: f"[{int(m[1]) + shift:5}.{m[2]}]", text)
     assert scan_text(text)[0].title == row.expect
+    for suffix in (".isra.0", ".constprop.0", ".cold", ".llvm.1234567890"):
+        suffixed = re.sub(r"(?<=\w)\+0x(?=[0-9a-f]+/)", f"{suffix}+0x", text)
+        assert scan_text(suffixed)[0].title == row.expect
 
 
 # --- what is no splat ---
@@ -252,6 +260,12 @@ def test_consoles_of_our_own_boots(path: Path, update: bool) -> None:
     if update:
         expected.write_text(json.dumps(got, indent=1) + "\n", encoding="utf-8")
     assert got == json.loads(expected.read_text(encoding="utf-8"))
+
+
+def test_every_kind_that_can_be_provoked_is() -> None:
+    expected = [json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in LOGS]
+    kinds = {found["kind"] for log in expected for found in log if not found["suppressed"]}
+    assert kinds >= PROVOKED
 
 
 def test_scan_log_prints_one_json_line_a_file() -> None:

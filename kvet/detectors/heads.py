@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 from kvet.detectors.lines import MAX_LINE, strip
 from kvet.detectors.splat import Hit, Splat
@@ -47,18 +48,37 @@ def _places(text: str) -> list[int]:
     return places
 
 
+class _Head(NamedTuple):
+    """What is tried of a row, and its place in the order of the table."""
+
+    place: int
+    has: str
+    match: Callable[[str], re.Match[str] | None]
+    row: Row
+
+
 def fitting_row(body: str, *, timed: bool) -> Row | None:
     """The first row whose head fits a line's own text."""
-    for has, match, row in _heads():
-        if has in body and match(body) and (timed or not row.timed):
-            return row
-    return None
+    best: _Head | None = None
+    for word, heads in _heads():
+        if word in body:
+            for head in heads:
+                if best is not None and head.place > best.place:
+                    break
+                if head.has in body and (timed or not head.row.timed) and head.match(body):
+                    best = head
+                    break
+    return best.row if best else None
 
 
 @cache
-def _heads() -> tuple[tuple[str, Callable[[str], re.Match[str] | None], Row], ...]:
-    """What `fitting_row` needs of each row, at hand."""
-    return tuple((row.has, row.regex.match, row) for row in table().rows)
+def _heads() -> tuple[tuple[str, tuple[_Head, ...]], ...]:
+    """The rows by the first word of their literal: most lines hold none of these words."""
+    groups: dict[str, list[_Head]] = {}
+    for place, row in enumerate(table().rows):
+        word = row.has.split(" ", 1)[0]
+        groups.setdefault(word, []).append(_Head(place, row.has, row.regex.match, row))
+    return tuple((word, tuple(heads)) for word, heads in groups.items())
 
 
 def settle(hit: Hit, splat: Splat) -> tuple[Row, dict[str, str]]:

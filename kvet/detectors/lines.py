@@ -31,14 +31,14 @@ _BY_DIGIT = tuple(
     re.compile(form)
     for form in (
         _KERNEL,
-        rf"(?:{_ISO}|{_CLOCK}) (?:[|>] ?)?{_STAMP}{_CALLER} ?",
+        rf"(?:{_ISO}|{_CLOCK}) (?:[|>] ?)?(?:<\d+>)?{_STAMP}{_CALLER} ?",
         rf"\d\d-\d\d {_CLOCK} +\d+ +\d+ [VDIWEF] +(?:kernel *)?: (?:{_STAMP}{_CALLER} ?)?",
     )
 )
 _BY_BRACKET = tuple(
     re.compile(form)
     for form in (
-        rf"\[(?:{_ISO}|{_CLOCK})\] (?:[|>] ?)?{_STAMP}{_CALLER} ?",
+        rf"\[(?:{_ISO}|{_CLOCK})\] (?:[|>] ?)?(?:<\d+>)?{_STAMP}{_CALLER} ?",
         rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d {_CLOCK} \d{{4}}\](){_CALLER} ",
     )
 )

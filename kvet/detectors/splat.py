@@ -167,7 +167,9 @@ class _Cutter:
     def _marked(self, body: str, number: int) -> bool:
         """Whether a line that may end a splat does."""
         if body.startswith(_PANIC):
-            self.splat.closed = len(self.splat.texts) > self._patience
+            # some splats have no trace but that of the panic which ends them
+            traced = bool(self.splat.starts or self.splat.frames)
+            self.splat.closed = traced and len(self.splat.texts) > self._patience
         elif body.startswith(_ALL_CPUS):
             self.turned = 0 if self.all_cpus else number
             self.all_cpus = True

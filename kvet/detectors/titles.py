@@ -13,7 +13,7 @@ _STEPS = (
     (re.compile(r"(?<![a-zA-Z0])(?:0x)?[0-9a-f]{6,}"), "ADDR"),
     (re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"), "IP"),
     (re.compile(r"(\.\w+)(?::\d+)+"), r"\1:LINE"),
-    (re.compile(r"([A-Za-z][\w.]+)\+0x[0-9a-z]+/0x[0-9a-z]+"), r"\1"),
+    (re.compile(r"([A-Za-z]\w+)(?:\.[\w.$]+)?\+0x[0-9a-z]+/0x[0-9a-z]+"), r"\1"),
     (re.compile(r"CPU#\d+"), "CPU"),
     (re.compile(r"(?<=\W)\d+(?=\W|$)"), "NUM"),
 )

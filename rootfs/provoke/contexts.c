@@ -21,14 +21,14 @@ static noinline void provoke_sleep_in_atomic(void)
 	spin_unlock(&lock);
 }
 
-static noinline void provoke_schedule_in_atomic(void)
+static noinline void provoke_atomic_switch(void)
 {
 	spin_lock(&lock);
 	schedule();
 	spin_unlock(&lock);
 }
 
-static noinline void provoke_cpu_in_preemptible(void)
+static noinline void provoke_cpu_number(void)
 {
 	pr_info("kvet: on some CPU, %d\n", smp_processor_id() >= 0);
 }
@@ -48,8 +48,8 @@ static void provoke_work_leaks(void)
 
 const struct provoke_test provoke_contexts[] = {
 	{ "sleep-in-atomic", provoke_sleep_in_atomic },
-	{ "schedule-in-atomic", provoke_schedule_in_atomic },
-	{ "cpu-in-preemptible", provoke_cpu_in_preemptible },
+	{ "schedule-in-atomic", provoke_atomic_switch },
+	{ "cpu-in-preemptible", provoke_cpu_number },
 	{ "work-leaks", provoke_work_leaks },
 	{ }
 };

@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Exceptions of arm64 that LKDTM does not take. */
-#include <linux/gfp.h>
 #include <linux/io.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
-#include <linux/vmalloc.h>
-#include <asm/cacheflush.h>
 
 #include "kvet_provoke.h"
 
 /* QEMU's virt board has nothing there. */
 #define NOBODY_THERE 0x0b000000
-#define INSN_RET 0xd65f03c0
 
-static noinline void provoke_wild_pointer(void)
+static noinline void provoke_wild_address(void)
 {
 	unsigned long value;
 
@@ -29,6 +25,8 @@ static noinline void provoke_null_call(void)
 
 	OPTIMIZER_HIDE_VAR(nowhere);
 	nowhere();
+	/* no tail call: this function stays on the stack */
+	barrier();
 }
 
 static noinline void provoke_external_abort(void)
@@ -51,37 +49,20 @@ static noinline void provoke_breakpoint(void)
 
 static noinline void provoke_unaligned_exclusive(void)
 {
-	char words[16] __aligned(8) = "";
+	char words[32] __aligned(16) = "";
 	unsigned long value;
 
-	asm volatile("ldxr %0, [%1]" : "=r"(value) : "r"(words + 1) : "memory");
+	/* within 16 bytes FEAT_LSE2 would allow it */
+	asm volatile("ldxr %0, [%1]" : "=r"(value) : "r"(words + 13) : "memory");
 }
 
 static noinline void provoke_odd_pc(void)
 {
-	asm volatile("br %0" : : "r"((unsigned long)provoke_undefined + 2));
-}
-
-/* Jumps into a guarded page at an instruction that is no landing pad. */
-static noinline void provoke_no_landing_pad(void)
-{
-	struct page *page = alloc_page(GFP_KERNEL);
-	pgprot_t guarded = __pgprot((pgprot_val(PAGE_KERNEL_ROX)) | PTE_GP);
-	u32 *code = page_address(page);
-	void *mapped;
-
-	code[0] = INSN_RET;
-	code[1] = INSN_RET;
-	mapped = vmap(&page, 1, VM_MAP, guarded);
-	if (!mapped)
-		return;
-	flush_icache_range((unsigned long)mapped, (unsigned long)mapped + 8);
-	asm volatile("blr %0" : : "r"(mapped) : "x30", "memory");
-	vunmap(mapped);
+	asm volatile("br %0" : : "r"((unsigned long)provoke_odd_pc + 2));
 }
 
 /* The kernel never uses SVE for itself, so it does not expect the trap. */
-static noinline void provoke_vector_trap(void)
+static noinline void provoke_sve(void)
 {
 	asm volatile(".inst 0x25d8e3e0"); /* ptrue p0.d */
 }
@@ -116,16 +97,16 @@ static noinline void provoke_same_name(void)
 }
 
 const struct provoke_test provoke_faults[] = {
-	{ "wild-pointer", provoke_wild_pointer },
+	{ "wild-address", provoke_wild_address },
 	{ "null-call", provoke_null_call },
 	{ "external-abort", provoke_external_abort },
 	{ "undefined", provoke_undefined },
 	{ "breakpoint", provoke_breakpoint },
 	{ "unaligned-exclusive", provoke_unaligned_exclusive },
 	{ "odd-pc", provoke_odd_pc },
-	{ "no-landing-pad", provoke_no_landing_pad },
-	{ "vector-trap", provoke_vector_trap },
+	{ "vector-trap", provoke_sve },
 	{ "stack-end", provoke_stack_end },
+	{ "canary", provoke_canary },
 	{ "shift", provoke_shift },
 	{ "raw-kobject", provoke_raw_kobject },
 	{ "same-name", provoke_same_name },

@@ -12,4 +12,6 @@ struct provoke_test {
 extern const struct provoke_test provoke_memory[], provoke_faults[], provoke_locks[],
 	provoke_contexts[], provoke_stuck[];
 
+void provoke_canary(void);
+
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Mistakes with locks. What stays locked has a lock of its own: other tests may follow. */
 #include <linux/completion.h>
+#include <linux/debug_locks.h>
+#include <linux/delay.h>
 #include <linux/irq_work.h>
 #include <linux/kthread.h>
 #include <linux/lockdep.h>
@@ -158,7 +160,7 @@ static noinline void provoke_wait_context(void)
 	raw_spin_unlock(&raw);
 }
 
-static noinline void provoke_rcu_unprotected(void)
+static noinline void provoke_unprotected_read(void)
 {
 	rcu_dereference(watched);
 }
@@ -185,7 +187,22 @@ static noinline void provoke_lock_depth(void)
 		mutex_unlock(&locks[i]);
 }
 
+/* Runs when the writer has gone, without locks of its own that lockdep had not seen. */
+static int turns_lockdep_on(void *unused)
+{
+	msleep(100);
+	debug_locks = 1;
+	return 0;
+}
+
+/* Lockdep reports once and turns itself off; the next test wants it again. */
+static void provoke_rearm(void)
+{
+	kthread_run(turns_lockdep_on, NULL, "kvet-rearm");
+}
+
 const struct provoke_test provoke_locks[] = {
+	{ "rearm", provoke_rearm },
 	{ "circle", provoke_circle },
 	{ "recursion", provoke_recursion },
 	{ "irq-state", provoke_irq_state },
@@ -197,7 +214,7 @@ const struct provoke_test provoke_locks[] = {
 	{ "kept-at-exit", provoke_kept_at_exit },
 	{ "nest-not-held", provoke_nest_not_held },
 	{ "wait-context", provoke_wait_context },
-	{ "rcu-unprotected", provoke_rcu_unprotected },
+	{ "rcu-unprotected", provoke_unprotected_read },
 	{ "keyless", provoke_keyless },
 	{ "lock-depth", provoke_lock_depth },
 	{ }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A debugfs file: the test whose name is written to it runs in the writer's context. */
-#include <linux/debug_locks.h>
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
@@ -33,8 +32,6 @@ static ssize_t provoke_write(struct file *file, const char __user *text, size_t 
 	test = find(name);
 	if (!test)
 		return -ENOENT;
-	/* lockdep reports once and turns itself off: the next test wants it again */
-	debug_locks = 1;
 	test->run();
 	return size;
 }

@@ -21,11 +21,6 @@ static noinline __no_sanitize_address void poke(volatile char *where)
 	*where = 0x42;
 }
 
-static noinline __no_sanitize_address char peek(volatile char *where)
-{
-	return *where;
-}
-
 static noinline void loses_memory(void)
 {
 	void *lost = kmalloc(256, GFP_KERNEL);
@@ -64,7 +59,7 @@ static noinline void provoke_guarded_stale_read(void)
 	if (!object)
 		return;
 	kfree(object);
-	peek(object);
+	READ_ONCE(*object);
 }
 
 static noinline void provoke_guarded_overflow(void)
@@ -76,7 +71,7 @@ static noinline void provoke_guarded_overflow(void)
 		return;
 	/* the object ends or begins at a page; the guard page is on that side */
 	page = (char *)((unsigned long)object & PAGE_MASK);
-	peek(object == page ? page - 8 : page + PAGE_SIZE + 8);
+	READ_ONCE(*(object == page ? page - 8 : page + PAGE_SIZE + 8));
 	kfree(object);
 }
 
@@ -103,8 +98,8 @@ static noinline void provoke_guarded_corruption(void)
 
 static noinline void provoke_red_zone(void)
 {
-	struct kmem_cache *cache = kmem_cache_create("kvet_red", 64, 0,
-						     SLAB_RED_ZONE | SLAB_STORE_USER, NULL);
+	slab_flags_t checked = SLAB_CONSISTENCY_CHECKS | SLAB_RED_ZONE | SLAB_STORE_USER;
+	struct kmem_cache *cache = kmem_cache_create("kvet_red", 64, 0, checked, NULL);
 	char *object = kmem_cache_alloc(cache, GFP_KERNEL);
 
 	poke(object + 64);
@@ -159,7 +154,7 @@ static void timer_runs(struct timer_list *unused)
 {
 }
 
-static noinline void provoke_active_timer_freed(void)
+static noinline void provoke_armed_freed(void)
 {
 	struct timer_list *timer = kmalloc(sizeof(*timer), GFP_KERNEL);
 
@@ -204,7 +199,7 @@ const struct provoke_test provoke_memory[] = {
 	{ "tables-left", provoke_tables_left },
 	{ "too-big", provoke_too_big },
 	{ "zero-bytes", provoke_zero_bytes },
-	{ "active-timer-freed", provoke_active_timer_freed },
+	{ "armed-freed", provoke_armed_freed },
 	{ "inode-kept", provoke_inode_kept },
 	{ "dentry-kept", provoke_dentry_kept },
 	{ }

@@ -25,9 +25,11 @@ static noinline void spins(unsigned int seconds)
 
 static noinline void provoke_rcu_stall(void)
 {
+	/* someone has to wait for this reader */
+	start_poll_synchronize_rcu();
 	rcu_read_lock();
 	preempt_disable();
-	spins(9);
+	spins(12);
 	preempt_enable();
 	rcu_read_unlock();
 }

@@ -15,7 +15,7 @@
 #define KERNEL_TESTS "/sys/kernel/debug/provoke-crash/DIRECT"
 #define KMEMLEAK "/sys/kernel/debug/kmemleak"
 #define MOUNTED "/tmp/provoke"
-#define PATIENCE_S 45
+#define PATIENCE_S 200
 
 /* Between these lines of the console stands what the kernel said about NAME. */
 static void mark(const char *what, const char *name)
@@ -37,7 +37,8 @@ static void set_watchdogs(const char *name)
 	write_file("/proc/sys/net/core/netdev_unregister_timeout_secs", "1");
 	write_file("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout",
 		   strcmp(name, "rcu-stall") ? "60" : "4");
-	write_file("/sys/module/workqueue/parameters/watchdog_thresh", "4");
+	write_file("/sys/module/workqueue/parameters/watchdog_thresh",
+		   strcmp(name, "work-stuck") ? "60" : "4");
 	write_file("/sys/module/kmemleak/parameters/verbose", "1");
 }
 
