@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kvet import proc
 from kvet.cache import beside, locked, need_free
-from kvet.errors import InfraError
+from kvet.errors import InfraError, UserError
 from kvet.git import Repo
 from kvet.kconfig import Option, check_final, merge, read_config
 from kvet.lane import Lane, choose_lane, fork_lane
@@ -261,12 +261,22 @@ class _Make:
             self._require(self._make("olddefconfig"))
             self.lane.state["config"] = stamp
             self.lane.save()
-        check_final(read_config(final.read_text(encoding="utf-8")), options, self.lane.src)
+        try:
+            check_final(read_config(final.read_text(encoding="utf-8")), options, self.lane.src)
+        except UserError as error:
+            if not self._kconfig():
+                raise
+            # not the user's fault: other variants of this config are built all the same
+            files = ", ".join(self._kconfig())
+            raise InfraError(f"the series changes {files}: {error.message}") from error
+
+    def _kconfig(self) -> list[str]:
+        """The series' own Kconfig changes."""
+        return [p for p in self.request.series.changed if Path(p).name.startswith("Kconfig")]
 
     def _config_stamp(self, options: Sequence[Option]) -> str:
         """What `.config` is made of: the options and the series' own Kconfig changes."""
-        kconfig = [p for p in self.request.series.changed if Path(p).name.startswith("Kconfig")]
-        tree = self.request.series.tree_id if kconfig else ""
+        tree = self.request.series.tree_id if self._kconfig() else ""
         return hashlib.sha256("\n".join([tree, *map(str, options)]).encode()).hexdigest()
 
     def compile(self) -> Finding | None:

@@ -17,9 +17,9 @@ from kvet.errors import InfraError
 def cache_root() -> Path:
     """`$KVET_CACHE`, else `$XDG_CACHE_HOME/kvet`, else `~/.cache/kvet`."""
     if chosen := os.environ.get("KVET_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "kvet"
+    return Path(base).absolute() / "kvet"
 
 
 def beside(path: Path, ending: str) -> Path:

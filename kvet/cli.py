@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kvet.cli_more import MORE
-from kvet.cli_options import Commands, add_command, add_out, add_output_options, positive
+from kvet.cli_options import (
+    Commands,
+    add_command,
+    add_out,
+    add_output_options,
+    days,
+    folder,
+    positive,
+)
 from kvet.errors import KvetError
 
 EPILOG = """\
@@ -43,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.verbose else logging.WARNING,
         format="%(name)s: %(message)s",
     )
+    if not options.verbose:  # that a QEMU has gone is told in our words
+        logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     # who ends us politely wants what had ended kept, as with Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -133,7 +143,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="boots at a time (default: host CPUs divided by the guest's vCPUs)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs go (default: results)")
+    parser.add_argument(
+        "--out", type=folder, metavar="DIR", help="where runs go (default: results)"
+    )
     parser.add_argument("--toolchain", choices=("gcc", "clang"), help="cross compiler")
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of the run; every attempt derives its own"
@@ -325,7 +337,7 @@ def add_cache(commands: Commands) -> None:
 def add_gc(commands: Commands) -> None:
     """gc"""
     parser = add_command(commands, "gc", "remove builds that were not used for a while")
-    parser.add_argument("--days", type=float, default=30, metavar="D", help="unused for D days")
+    parser.add_argument("--days", type=days, default=30, metavar="D", help="unused for D days")
     parser.add_argument("--all", action="store_true", help="empty the cache")
     parser.set_defaults(command=_gc)
 

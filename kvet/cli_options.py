@@ -31,7 +31,25 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """--out, the folder that holds the runs."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are (default: results)")
+    parser.add_argument(
+        "--out", type=folder, metavar="DIR", help="where runs are (default: results)"
+    )
+
+
+def folder(text: str) -> Path:
+    """An option's value as an absolute path: guests run in folders of their own."""
+    return Path(text).expanduser().absolute()
+
+
+def days(text: str) -> float:
+    """An option's value as a number of days that are past."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return value
 
 
 def positive(text: str) -> int:

@@ -175,24 +175,38 @@ def _show_plan(plan: Plan) -> int:
 
 
 def _resume(options: argparse.Namespace, results: Path) -> int:
+    """Go on with what was planned; only how it is carried out may be asked for anew."""
+    planned = ("matrix", "only", "attempts", "toolchain", "seed")
+    asked = [name for name in planned if getattr(options, name, None) not in (None, [])]
+    if asked:
+        raise UserError(
+            f"--resume goes on with what was planned, and {asked[0]} is part of that",
+            hint="start a new run, or leave it out",
+        )
     out = find_run(options.resume, results)
     saved = read_json(out / "run.json")
     library = Library()
-    cells = [cell_from_id(library, cell_id, out) for cell_id in saved["cells"]]
-    plan = Plan(
-        name=saved["name"],
-        cells=tuple(cells),
-        out=out,
-        attempts=saved["attempts"],
-        most=saved["most"],
-        fixed=saved["fixed"],
-        toolchain=saved["toolchain"],
-        seed=saved["seed"],
-        jobs=options.jobs or 0,
-        command=tuple(saved["command"]),
-        executor=options.executor,
-    )
-    return _carry_out(plan, options)
+    try:
+        cells = [cell_from_id(library, cell_id, out) for cell_id in saved["cells"]]
+        plan = Plan(
+            name=saved["name"],
+            cells=tuple(cells),
+            out=out,
+            attempts=saved["attempts"],
+            most=saved["most"],
+            fixed=saved["fixed"],
+            toolchain=saved["toolchain"],
+            seed=saved["seed"],
+            jobs=options.jobs or 0,
+            command=tuple(saved["command"]),
+            executor=options.executor,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InfraError(
+            f"{out / 'run.json'}: not a plan that this kvet reads: {error}",
+            hint="start the run again: its plan is lost",
+        ) from error
+    return _show_plan(plan) if options.dry_run else _carry_out(plan, options)
 
 
 def cell_from_id(library: Library, cell_id: str, run: Path) -> Cell:
@@ -227,7 +241,8 @@ def find_run(name: str, results: Path) -> Path:
     for path in (results / name, Path(name)):
         if (path / "run.json").exists():
             return path.resolve()
-    have = sorted(p.parent.name for p in results.glob("*/run.json"))[-5:]
+    runs = (p.parent for p in results.glob("*/run.json"))
+    have = sorted(p.name for p in runs if not p.is_symlink())[-5:]
     raise UserError(
         f"no run is called {name!r} in {results}",
         hint=f"there are: {', '.join(have)}" if have else "harness.py run-matrix makes one",
@@ -236,6 +251,7 @@ def find_run(name: str, results: Path) -> Path:
 
 def run_command(options: argparse.Namespace) -> int:
     """Judge one variant or series, with the baseline and control that its workload names."""
+    check_shell_options(options)
     results = options.out or PROJECT / "results"
     library = Library()
     with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
@@ -258,6 +274,12 @@ def run_command(options: argparse.Namespace) -> int:
         only = replace(plan, cells=tuple(c for c in cells if c.variant.name == name))
         return shell_in(only, options)
     return _carry_out(plan, options)
+
+
+def check_shell_options(options: argparse.Namespace) -> None:
+    """Raise UserError for --ssh without the shell that it leads to."""
+    if options.ssh and not options.boot_shell:
+        raise UserError("--ssh goes with --boot-shell", hint="add --boot-shell")
 
 
 def _matrix_of(options: argparse.Namespace, variants: Sequence[str]) -> Matrix:
@@ -288,18 +310,20 @@ def _with_references(
 
 def report_command(options: argparse.Namespace) -> int:
     """Draw one report of a run from its results.json."""
-    from kvet import formats  # templates are loaded by those alone who draw a report
+    # templates are loaded by those alone who draw a report
+    from kvet import formats
+    from kvet.history import read_record
 
     known = {**FORMATS, **formats.FORMATS}
     if options.format not in known:
         raise UserError(f"--format {options.format}: there are: {', '.join(known)}")
     run = find_run(options.run, options.out or PROJECT / "results")
-    record = read_json(run / "results.json")
+    record = read_record(run / "results.json")
     if options.cost:
         measured = find_run(options.cost, options.out or PROJECT / "results")
-        record = {**record, "cost_of": read_json(measured / "results.json")}
+        record = {**record, "cost_of": read_record(measured / "results.json")}
     if options.output is None and options.format == "text":
-        _print_report(record)
+        _print_report(dict(record))
         return 0
     text = known[options.format](record)
     if options.output is None:

@@ -21,7 +21,7 @@ from kvet.commands import find_run
 from kvet.config import PROJECT
 from kvet.errors import UserError
 from kvet.formats import Record, label, one_line
-from kvet.store import read_json
+from kvet.history import read_record
 from kvet.ui import STYLES, WIDTH, drawn, make_console, wants_color
 
 ALPHA = 0.05
@@ -250,7 +250,7 @@ def compare_command(options: argparse.Namespace) -> int:
     if len(options.runs) < 2:
         raise UserError("name two runs or more; the first is what the others are compared with")
     results = options.out or PROJECT / "results"
-    records = [read_json(find_run(name, results) / "results.json") for name in options.runs]
+    records = [read_record(find_run(name, results) / "results.json") for name in options.runs]
     comparison = compare(records)
     sys.stdout.write(compare_text(comparison, color=wants_color(), width=make_console().width))
     return comparison.exit_code

@@ -32,10 +32,10 @@ from kvet.config import PROJECT
 from kvet.errors import InfraError, UserError
 from kvet.events import Events
 from kvet.formats import Record, clean, one_line
+from kvet.history import read_record
 from kvet.machine import write_initrd
 from kvet.model import Build
 from kvet.reproduce import parse_target
-from kvet.store import read_json
 
 # parts of a console line that differ from boot to boot: addresses and numbers
 VOLATILE = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+")
@@ -81,7 +81,7 @@ def make_bundle(what: str, results: Path) -> Bundle:
     Raises UserError when it names nothing that booted, InfraError when its build is gone.
     """
     run, cell_id, number = parse_target(what, results)
-    record = read_json(run / "results.json")
+    record = read_record(run / "results.json")
     cell = next((c for c in record["cells"] if c["id"] == cell_id), None)
     if cell is None:
         raise UserError(f"{run.name} has no cell {cell_id}")
@@ -113,8 +113,8 @@ def _attempt(cell: Record, number: int | None) -> Record:
         chosen = [a for a in booted if a["status"] == "FAIL"] or booted
     if not chosen:
         have = ", ".join(str(a["n"]) for a in booted) or "none"
-        which = f"attempt {number}" if number is not None else "no attempt"
-        raise UserError(f"{cell['id']}: {which} is on record with a boot (there are: {have})")
+        which = f"attempt {number} is not" if number is not None else "no attempt is"
+        raise UserError(f"{cell['id']}: {which} on record with a boot (there are: {have})")
     attempt: Record = chosen[0]
     return attempt
 

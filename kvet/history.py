@@ -22,6 +22,7 @@ from kvet.store import read_json
 
 # raise it whenever a table changes: an older file is made anew from the run folders
 SCHEMA = 1
+RECORD_SCHEMA = 1  # of results.json, see kvet/results.py
 TABLES = """
 CREATE TABLE runs (
   run TEXT PRIMARY KEY, name TEXT, started TEXT, conclusion TEXT, exit_code INTEGER,
@@ -191,14 +192,24 @@ def run_records(results: Path) -> list[Path]:
 
 def read_record(path: Path) -> Record:
     """One results.json; InfraError when it is none that this kvet can read."""
-    record: Record = read_json(path)
+    mend = f"harness.py run-matrix --resume {path.parent.name} writes it again"
     try:
+        record: Record = read_json(path)
+    except KvetError as error:
+        error.hint = mend
+        raise
+    try:
+        if (schema := record.get("schema", RECORD_SCHEMA)) != RECORD_SCHEMA:
+            raise ValueError(f"schema {schema}, not {RECORD_SCHEMA}")
         _past_run(record, path)
         for cell in record["cells"]:
             _entry(record["run"], 0, cell)
             list(cell["new_titles"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InfraError(f"{path}: not a record of a run that this kvet reads: {error}") from error
+            for attempt in cell["attempts"]:
+                _ = attempt["n"], attempt["status"], list(attempt["findings"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{path}: not a record of a run that this kvet reads: {error}"
+        raise InfraError(reason, hint=mend) from error
     return record
 
 

@@ -69,7 +69,8 @@ class Lane:
         if paths:
             self.state["pending"] = tree
             self.save()
-        for path, status in paths.items():
+        # what is removed first makes room: a folder may become a file, or a file a folder
+        for path, status in sorted(paths.items(), key=lambda item: item[1] != "D"):
             _replace(self.src / path, None if status == "D" else repo.blob(tree, path))
         self.state |= {"tree": tree, "pending": None}
         self.save()
@@ -101,6 +102,8 @@ def _status(repo: Repo, tree: str, path: str) -> str:
 
 def _replace(path: Path, blob: tuple[bytes, bool] | None) -> None:
     """Put new content under `path` without writing through a hard link; None removes it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     path.unlink(missing_ok=True)
     if blob is None:
         return
@@ -111,19 +114,19 @@ def _replace(path: Path, blob: tuple[bytes, bool] | None) -> None:
 
 
 def open_lanes(folder: Path) -> list[Lane]:
-    """The usable lanes under `folder`; a half-made one is removed."""
-    lanes = []
-    for sub in sorted(folder.glob("lane-*")):
-        state = sub / "lane.json"
-        if state.exists():
-            lanes.append(Lane(sub, read_json(state)))
-        else:
-            shutil.rmtree(sub, ignore_errors=True)
-    return lanes
+    """The usable lanes under `folder`; one that another run is making just now is none yet."""
+    found = (sub for sub in sorted(folder.glob("lane-*")) if (sub / "lane.json").exists())
+    return [Lane(sub, read_json(sub / "lane.json")) for sub in found]
 
 
 def choose_lane(folder: Path, repo: Repo, source: Path, base: str, tree: str) -> Lane:
-    """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much."""
+    """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much.
+
+    The caller holds the lock of `folder`: a lane that is half made was left by a crash.
+    """
+    for sub in folder.glob("lane-*"):
+        if not (sub / "lane.json").exists():
+            shutil.rmtree(sub, ignore_errors=True)
     lanes = open_lanes(folder)
     if not lanes:
         return _new_lane(folder / "lane-1", source, base)

@@ -53,7 +53,11 @@ def find_qemu(name: str) -> Qemu:
     done = proc.run((name, "--version"), timeout_s=30)
     found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", done.stdout.decode(errors="replace"))
     if found is None:
-        raise InfraError(f"{name} --version does not tell a version")
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise InfraError(
+            f"{name} --version does not tell a version{': ' + said[0] if said else ''}",
+            hint="harness.py doctor --install",
+        )
     return Qemu(name, found.group(1))
 
 

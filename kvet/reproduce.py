@@ -15,17 +15,18 @@ from kvet import drgnview, rootfs, source
 from kvet.bootshell import boot_shell
 from kvet.build import Builder, BuildFailure, BuildRequest
 from kvet.cache import cache_root
-from kvet.commands import cell_from_id, find_run
+from kvet.commands import cell_from_id, check_shell_options, find_run
 from kvet.config import Library
 from kvet.coverage import PatchLines, patch_lines
 from kvet.errors import InfraError, UserError
 from kvet.events import Event, Events
+from kvet.history import read_record
 from kvet.memdump import DUMP, unpacked
 from kvet.model import Attempt, Build, Cell, SourceTree, Status
 from kvet.pipeline import AttemptRequest, boot_request, run_attempt, seed_for
 from kvet.runner import Plan
 from kvet.series import apply_series
-from kvet.store import plain, read_json
+from kvet.store import plain
 from kvet.toolchain import find_toolchain
 from kvet.ui import make_ui
 
@@ -37,8 +38,9 @@ def repeat_attempt(options: argparse.Namespace, results: Path) -> int:
 
     Exit code 1 when it fails again, 0 when it passes, 3 when it did not run.
     """
+    check_shell_options(options)
     run, cell_id, number = parse_target(options.what, results)
-    record = read_json(run / "results.json")
+    record = read_record(run / "results.json")
     cell = cell_from_id(Library(), cell_id, run)
     recorded = next((c for c in record["cells"] if c["id"] == cell_id), None)
     if recorded is None:

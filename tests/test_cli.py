@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kvet.cache import cache_root
 from kvet.cli import build_parser, main
 from kvet.config import PROJECT, Library
 
@@ -30,6 +31,13 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert err.startswith("kvet: ")
     assert "Traceback" not in err
     return err
+
+
+def main_exits(*words: str) -> object:
+    """The code that argparse ends with."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    return caught.value.code
 
 
 def matrix(tmp_path: Path, text: str) -> str:
@@ -114,7 +122,67 @@ def test_closed_output_leaves_the_exit_code(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_folders_are_absolute_because_guests_run_in_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for words in (["run-matrix"], ["report", "x"], ["nightly"]):
+        assert build_parser().parse_args([*words, "--out", "r"]).out == Path.cwd() / "r"
+    monkeypatch.setenv("KVET_CACHE", "c")
+    assert cache_root() == Path.cwd() / "c"
+
+
+@pytest.fixture
+def broken_run(tmp_path: Path) -> Path:
+    """A run folder with a plan and a record that is none yet."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.json").write_text("{}", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (None, "cannot be read"),
+        ("null", "not a record"),
+        ('{"schema": 99, "cells": []}', "schema 99, not 1"),
+        ('{"schema": 1, "run": "r", "cells": [{"id": "a"}]}', "not a record"),
+        ('{"schema": 1, "ru', "not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("words", [("report", "r"), ("compare", "r", "r"), ("export", "r/a+b")])
+def test_a_record_that_is_none_says_how_it_is_made_again(
+    broken_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    record: str | None,
+    says: str,
+) -> None:
+    if record is not None:
+        (broken_run / "r" / "results.json").write_text(record, encoding="utf-8")
+    assert main([*words, "--out", str(broken_run)]) in (2, 3)
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert f"{broken_run / 'r' / 'results.json'}: " in err
+    assert says in err
+    assert "mend it: harness.py run-matrix --resume r " in err
+
+
+def test_resume_takes_nothing_that_was_planned(
+    broken_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run-matrix", "--resume", "r", "--out", str(broken_run))
+    assert "attempts is part of that" in refused(capsys, *words, "--attempts", "9")
+    assert main(words) == 3
+    assert "run.json: not a plan that this kvet reads" in capsys.readouterr().err
+
+
+def test_ssh_without_its_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--boot-shell" in refused(capsys, "run", "--variant", "nolock", "--ssh")
+    assert "--boot-shell" in refused(capsys, "reproduce", "r/a+b/1", "--ssh")
+
+
 def test_bad_usage_is_exit_code_2() -> None:
+    assert main_exits("gc", "--days", "-1") == main_exits("gc", "--days", "nan") == 2
     for words in (["run-matrix", "--attempts", "0"], ["frobnicate"], ["list", "cats"]):
         with pytest.raises(SystemExit) as caught:
             main(words)

@@ -30,6 +30,12 @@ def cell(variant: str, role: str, conclusion: str, k: int, n: int, *titles: str)
         "runs": n,
         "new_titles": list(titles),
         "series": {"id": "s"},
+        "title": variant,
+        "links": [],
+        "upper_bound": None,
+        "reason": "",
+        "reused": "",
+        "attempts": [],
     }
 
 
@@ -137,7 +143,12 @@ def test_the_command_reads_runs_by_name(tmp_path: Path, capsys: pytest.CaptureFi
         folder.mkdir()
         (folder / "run.json").write_text("{}")
         conclusion, titles = ("FAIL", ["BUG"]) if k else ("PASS", [])
-        record = run(name, cell("v", "candidate", conclusion, k, 5, *titles))
+        record = run(name, cell("v", "candidate", conclusion, k, 5, *titles)) | {
+            "schema": 1,
+            "plan": {"name": "m"},
+            "conclusion": conclusion,
+            "exit_code": 0,
+        }
         (folder / "results.json").write_text(json.dumps(record))
     options = argparse.Namespace(runs=["one", "two"], out=tmp_path)
     assert compare_command(options) == 1

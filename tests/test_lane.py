@@ -13,7 +13,7 @@ from kvet.lane import Lane, choose_lane, fork_lane, open_lanes
 from kvet.model import SourceTree
 from kvet.series import apply_series
 from kvet.store import write_json
-from tests.conftest import make_patch
+from tests.conftest import git, make_patch
 
 
 @pytest.fixture
@@ -94,7 +94,26 @@ def test_a_fork_is_independent(
     assert lane.tree == tree.tree_id
 
 
-def test_half_a_lane_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "lane-1" / "src").mkdir(parents=True)
-    assert open_lanes(tmp_path) == []
-    assert not (tmp_path / "lane-1").exists()
+def test_half_a_lane_is_removed_by_the_one_who_may_make_lanes(
+    tree: SourceTree, repo: Repo, trees: list[str], tmp_path: Path
+) -> None:
+    """Another run may be making it: whoever only looks must leave it alone."""
+    half = tmp_path / "lanes" / "lane-7"
+    (half / "out").mkdir(parents=True)
+    assert open_lanes(tmp_path / "lanes") == []
+    assert (half / "out").is_dir()
+    assert lane_of(tree, repo, tmp_path, trees[0]).folder.name == "lane-1"
+    assert not half.exists()
+
+
+def test_a_folder_becomes_a_file_and_back(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:
+    git(tree.path, "rm", "-q", "-r", "mm")
+    (tree.path / "mm").write_text("x\n", encoding="utf-8")
+    git(tree.path, "add", "mm")
+    flat = git(tree.path, "write-tree")
+    git(tree.path, "reset", "-q", "--hard")
+    lane = lane_of(tree, repo, tmp_path, tree.tree_id)
+    lane.sync(repo, flat)
+    assert (lane.src / "mm").read_text(encoding="utf-8") == "x\n"
+    lane.sync(repo, tree.tree_id)
+    assert (lane.src / "mm/a.c").is_file()

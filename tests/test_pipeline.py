@@ -338,3 +338,19 @@ def test_a_foreign_series_is_built_without_writing_to_the_compiler_cache(
     assert cell(record, "good")["attempts"][0]["status"] == "PASS"
     assert sorted((cache_root() / "ccache").rglob("*R")) == cached
     assert not list((cache_root() / "lanes").rglob("foreign-*"))
+
+
+def test_a_variant_that_loses_an_option_is_an_error_of_its_own(
+    project: FakeProject, run: Callable[..., Record]
+) -> None:
+    """The matrix goes on; the config is not to blame."""
+    project.variant("broken", "control", "breach")
+    lost = ("Kconfig", 'bool "4K pages"', 'bool "4K pages"\n\tdepends on GONE')
+    project.variant("loses", "candidate", edit=lost)
+    project.variant("good", "candidate", edit=("mm/vmalloc.c", "addr + 1", "addr + 3"))
+    record = run("stock", "loses", "broken", "good")
+    assert cell(record, "loses")["conclusion"] == "ERROR"
+    assert "the series changes Kconfig: " in cell(record, "loses")["reason"]
+    assert "CONFIG_ARM64_4K_PAGES=y" in cell(record, "loses")["reason"]
+    assert cell(record, "good")["conclusion"] == "PASS"
+    assert record["exit_code"] == 3
