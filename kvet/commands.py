@@ -257,7 +257,10 @@ def run_command(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
         extra: tuple[Variant, ...] = ()
         if options.series:
-            extra = (series_variant(options.series, Path(scratch)),)
+            made = series_variant(options.series, Path(scratch))
+            # a file called nolock.patch is not the control of that name
+            taken = made.name in library.variants()
+            extra = (replace(made, name=f"series-{made.name}") if taken else made,)
         name = extra[0].name if extra else options.variant
         cells = _with_references(options, library, name, extra)
         matrix = _matrix_of(options, [c.variant.name for c in cells])

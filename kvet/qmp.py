@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from kvet.errors import InfraError
 
+LOGGER = logging.getLogger(__name__)
+
 
 def execute(folder: Path, *commands: tuple[str, dict[str, Any]], timeout_s: float = 5) -> list[Any]:
     """Run QMP commands in order on the QEMU that lives in `folder`; returns their results."""
@@ -24,6 +27,10 @@ def execute(folder: Path, *commands: tuple[str, dict[str, Any]], timeout_s: floa
 async def _execute(
     folder: Path, commands: tuple[tuple[str, dict[str, Any]], ...], timeout_s: float
 ) -> list[Any]:
+    # a QEMU that goes while it is asked leaves a task behind; it is no news to the user
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: LOGGER.debug("%s", context.get("message"))
+    )
     # the socket is named through a file descriptor: its path may be too long for connect()
     handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     client = QMPClient("kvet")

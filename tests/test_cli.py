@@ -196,6 +196,21 @@ def test_a_dry_run_shows_cells_and_patches(capsys: pytest.CaptureFixture[str]) -
     assert "0001-mm-vmalloc" in out
 
 
+def test_a_series_does_not_take_the_name_of_a_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patch = next((PROJECT / "patches/trylock").glob("*.patch"))
+    (tmp_path / "nolock.patch").write_bytes(patch.read_bytes())
+    assert main(["run", "--series", str(tmp_path / "nolock.patch"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    for name, role in (
+        ("stock", "baseline"),
+        ("nolock", "control"),
+        ("series-nolock", "candidate"),
+    ):
+        assert f"+{name}+debug+virt+ptdump-race  [{role}]" in out
+
+
 def test_only_keeps_what_a_candidate_is_judged_by(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run-matrix", "--only", "trylock", "--only", "debug", "--dry-run"]) == 0
     cells = [x for x in capsys.readouterr().out.splitlines() if not x.startswith(" ")]
