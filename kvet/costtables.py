@@ -31,7 +31,7 @@ from kvet.cost import (
     spread,
 )
 from kvet.errors import UserError
-from kvet.store import read_json
+from kvet.history import read_record
 from kvet.ui import drawn
 
 COLUMNS = 5  # variants beside one another in 100 columns
@@ -179,7 +179,7 @@ def _drawn_table(found: CostTable) -> Iterator[RenderableType]:
 
 def cost_command(options: argparse.Namespace) -> int:
     """Print the cost tables of a run, or what its builds have in code."""
-    record = read_json(find_run(options.run, options.out or PROJECT / "results") / "results.json")
+    record = read_record(find_run(options.run, options.out or PROJECT / "results") / "results.json")
     if options.code is not None:
         sys.stdout.write(code_report(record, options.code))
         return 0
