@@ -229,7 +229,15 @@ def _more_variants(path: Path, folder: str) -> tuple[Variant, ...]:
     """All variants of a folder that a matrix names, relative to its own."""
     if not folder:
         return ()
-    found = sorted((path.parent / folder).resolve().glob("*/variant.yaml"))
+    place = (path.parent / folder).resolve()
+    # a matrix beside the project may name a folder of the project or one below itself
+    if not any(place.is_relative_to(home) for home in (PROJECT, path.parent.resolve())):
+        raise UserError(
+            f"{folder} leaves the project and the folder of the matrix",
+            path=path,
+            where="key more_variants",
+        )
+    found = sorted(place.glob("*/variant.yaml"))
     if not found:
         raise UserError(f"{folder} holds no variants", path=path, where="key more_variants")
     return tuple(load_variant(p) for p in found)

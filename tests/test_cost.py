@@ -13,10 +13,11 @@ import pytest
 from kvet.config import PROJECT, Library, load_matrix
 from kvet.cost import compare, figures, interval, spread, welch
 from kvet.costtables import cost_command, cost_report
-from kvet.errors import UserError
+from kvet.errors import InfraError, UserError
 from kvet.matrix import plan_cells
 from kvet.pipeline import guest_args
 from kvet.store import write_json
+from tests.reports import sample_record
 
 Values = Mapping[str, Sequence[float]]
 TABLE = "none.map_2m_table.typical"
@@ -139,15 +140,28 @@ def test_the_table_fits_a_hundred_columns_and_says_what_it_counts() -> None:
     assert "huge requests" not in text  # all zero: left out
 
 
+def whole(measured: Any) -> Any:
+    """`measured` with all that a record on disk has."""
+    full = sample_record()
+    like = full["cells"][0]
+    for made in measured["cells"]:
+        boots = [{**like["attempts"][0], **a} for a in made["attempts"]]
+        made.update({**like, **made, "attempts": boots})
+    return {**full, **measured}
+
+
 def test_the_command_wants_a_run_that_measured(tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "r"
     write_json(run / "run.json", {})
-    write_json(run / "results.json", ten_variants())
+    write_json(run / "results.json", whole(ten_variants()))
     options = argparse.Namespace(run="r", out=tmp_path, against=["stock"], code=None)
     assert cost_command(options) == 0
     assert "difference to stock" in capsys.readouterr().out
-    write_json(run / "results.json", record())
+    write_json(run / "results.json", whole(record()))
     with pytest.raises(UserError, match="measured nothing"):
+        cost_command(options)
+    write_json(run / "results.json", record())
+    with pytest.raises(InfraError, match="not a record"):
         cost_command(options)
 
 

@@ -85,6 +85,7 @@ def test_mutants_and_the_manifest_have_none(capsys: pytest.CaptureFixture[str]) 
         ("configs/x.yaml", MATRIX + 'exclude: ["*+kasan+*"]\n', [(10, 11, "exclude.0")]),
         ("configs/x.yaml", MATRIX + 'exclude: ["*"]\n', [(10, 1, "exclude")]),
         ("configs/x.yaml", MATRIX + "more_variants: nowhere\n", [(10, 1, "more_variants")]),
+        ("configs/x.yaml", MATRIX + "more_variants: /etc\n", [(10, 1, "more_variants")]),
         ("kernels/x.yaml", "title: t\nkind: git\n", [(2, 1, "kind")] * 2),
         ("kernels/x.yaml", "kind: tarball\nurl: https://x.org/x.tar.xz\n", [(2, 1, "url")]),
         ("configs/machines/x.yaml", "vcpus: 2\nmem_mib: 1\n", [(2, 1, "mem_mib")]),
