@@ -9,7 +9,7 @@ touched. Nothing in the guest changes, and nothing is slower after the first run
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from kvet.store import read_json, write_json
 from kvet.symbolize import addr2line, function_ranges
 from kvet.toolchain import CROSS_COMPILE
 
-ROW = re.compile(r"^(\S+)\s+(\d+)\s+(0x[0-9a-f]+)", re.MULTILINE)
 BLAMED = re.compile(r"^([0-9a-f]{40}) \d+ (\d+)")
 TRANSLATED = re.compile(rb"^0x([0-9a-f]+):", re.MULTILINE)
 LOG = "asm.log"
@@ -101,7 +100,7 @@ def _find_lines(vmlinux: Path, written: Mapping[str, tuple[int, str]]) -> PatchL
         path, _, text = place.rpartition(":")
         wanted.setdefault((Path(path).name, int(text)), []).append(path)
     rows: dict[tuple[str, int], set[int]] = {}
-    for name, number, address in ROW.findall(_line_table(vmlinux)):
+    for name, number, address in _rows(vmlinux, {name for name, _ in wanted}):
         key = (name, int(number))
         if key in wanted:
             rows.setdefault(key, set()).add(int(address, 16))
@@ -121,11 +120,17 @@ def _find_lines(vmlinux: Path, written: Mapping[str, tuple[int, str]]) -> PatchL
     )
 
 
-def _line_table(vmlinux: Path) -> str:
+def _rows(vmlinux: Path, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """File name, line and address of the rows of the line table that are about `names`."""
     done = proc.run((f"{CROSS_COMPILE}objdump", "--dwarf=decodedline", str(vmlinux)))
     if done.returncode:
         raise InfraError(f"objdump cannot read the lines of {vmlinux}")
-    return done.stdout.decode(errors="replace")
+    # the table of a kernel is more than 100 MB of text, nearly all of it about other files
+    wanted = b"|".join(re.escape(name.encode()) for name in sorted(names))
+    row = re.compile(rb"^(%s)\s+(\d+)\s+(0x[0-9a-f]+)" % wanted, re.MULTILINE)
+    for found in row.finditer(done.stdout) if wanted else ():
+        name, line, address = (part.decode() for part in found.groups())
+        yield name, line, address
 
 
 def _files_at(vmlinux: Path, addresses: Iterable[int]) -> dict[int, set[str]]:

@@ -78,8 +78,9 @@ def limits_for(cell: Cell) -> Limits:
         # a guest whose race is slow to begin takes up to three times as long
         run_s=(3 * run_s + SPARE_S) * max(1.0, factor),
         silence_s=SILENCE_S,
-        # the answer is known then; what a guest shows while it dies is soon repetition
-        after_splat_s=(run_s + 5) * max(1.0, factor),
+        # the answer is known then; a guest that is not done after its time and what the
+        # module waits for stuck threads has nothing to add
+        after_splat_s=run_s + 14,
     )
 
 
