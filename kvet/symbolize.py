@@ -114,11 +114,6 @@ def _rounded(size: int) -> int:
     return -(-size // 16)
 
 
-def functions(binary: Path) -> Mapping[str, tuple[int, int]]:
-    """Function name to address and size, from the symbol table of an ELF file."""
-    return {name: places[-1] for name, places in all_functions(binary).items()}
-
-
 @lru_cache(maxsize=32)
 def all_functions(binary: Path) -> Mapping[str, Sequence[tuple[int, int]]]:
     """Function name to address and size of each function that has it."""
