@@ -153,9 +153,15 @@ def _reasons(cells: Sequence[Record]) -> Iterator[RenderableType]:
 
 def exposure_text(cell: Record) -> str:
     """The two most telling exposure counters of a cell, as medians over its attempts."""
-    shown = []
-    for name in (*cell["floor"], *COUNTERS):
-        value = median([a["exposure"].get(name) for a in cell["attempts"]])
+    shown: list[str] = []
+    medians = {
+        name: median([a["exposure"].get(name) for a in cell["attempts"]]) or 0
+        for name in (*cell["floor"], *COUNTERS)
+    }
+    # what is furthest above its floor proves most; the others of the floor prove nothing more
+    proof = max(cell["floor"], key=lambda name: medians[name] / cell["floor"][name], default="")
+    for name in (proof, *(name for name in COUNTERS if name not in cell["floor"]), *COUNTERS):
+        value = medians.get(name)
         label = f"{LABELS.get(name, name)} {value or 0:.0f}"
         if value and label not in shown:
             shown.append(label)
