@@ -105,3 +105,19 @@ def test_a_failure_repeats_with_its_seed(smoke: tuple[Record, str, Path]) -> Non
     text = done.stdout.decode()
     assert done.returncode == 1, text + done.stderr.decode()
     assert re.search(r"table-freed-under-walk in p[mu]d_free_\w+  \(as recorded\)", text)
+
+
+def test_the_guests_memory_at_the_finding_is_kept_and_opens(
+    smoke: tuple[Record, str, Path],
+) -> None:
+    pytest.importorskip("drgn")
+    record, _, run = smoke
+    control = cell(record, "nolock")
+    kept = [a["n"] for a in control["attempts"] if a["memory"]]
+    assert kept, "no attempt of the control left a memory dump"
+    what = f"{run.name}/{control['id']}/{kept[0]}"
+    done = harness("reproduce", what, "--out", str(run.parent), "--drgn", timeout_s=600)
+    text = done.stdout.decode()
+    assert done.returncode == 0, text + done.stderr.decode()
+    assert re.search(r"^init_mm\.mmap_lock\n  count 0x[0-9a-f]+", text, re.MULTILINE)
+    assert re.search(r"^  pgd\[\d+\] = 0x[0-9a-f]{16}  table", text, re.MULTILINE)
