@@ -8,6 +8,8 @@ from typing import Any
 
 from kvet.model import Attempt, Ending, Finding, Frame, Metric, Status
 
+DONE = Status.DONE.value
+
 
 def finding_from(record: Mapping[str, Any]) -> Finding:
     """A finding as written by `store.plain`."""
@@ -28,3 +30,9 @@ def attempt_from(record: Mapping[str, Any]) -> Attempt:
     fields["findings"] = tuple(finding_from(f) for f in fields.get("findings", ()))
     fields["metrics"] = {k: Metric(**m) for k, m in fields.get("metrics", {}).items()}
     return Attempt(**fields)
+
+
+def outcome(cell: Mapping[str, Any]) -> str:
+    """The conclusion on a recorded cell as people are told it: a measurement judges nothing."""
+    passed = cell["conclusion"] == "PASS"
+    return DONE if passed and cell.get("measures") else str(cell["conclusion"])

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kvet.gaps import not_covered
+from kvet.records import DONE, outcome
 from kvet.titles import titles_table
 from kvet.ui import STYLES, WIDTH, drawn
 
@@ -118,9 +119,9 @@ def _row(cell: Record) -> list[RenderableType]:
     return [
         escape(cell["variant"]),
         cell["role"],
-        Text(cell["conclusion"], STYLES.get(cell["conclusion"], "")),
+        Text(outcome(cell), STYLES.get(outcome(cell), "")),
         f"{cell['failures']}/{cell['runs']}",
-        f"{100 * bound:.0f}%" if bound is not None else "-",
+        f"{100 * bound:.0f}%" if bound is not None and outcome(cell) != DONE else "-",
         exposure_text(cell),
         _seconds(median([found_after(a, cell) for a in cell["attempts"]])),
         _seconds(median([a["boot_seconds"] for a in cell["attempts"]])),

@@ -302,3 +302,15 @@ def test_b4_reads_one_check_for_each_candidate(record: Cell) -> None:
 
 def test_the_registry_names_functions_of_a_record() -> None:
     assert set(FORMATS) == {"html", "junit", "ktap", "kcidb", "markdown", "mail", "b4"}
+
+
+def test_a_measurement_is_told_as_such_and_not_as_a_pass() -> None:
+    record = sample_record()
+    record["cells"] = [{**c, "measures": True, "expected": "FAIL"} for c in record["cells"][-2:-1]]
+    answer = answers(record)[0]
+    assert answer.conclusion == "DONE"
+    assert "was measured in debug (2 boots, not judged)" in answer.sentence
+    for name in ("html", "mail", "markdown"):
+        text = FORMATS[name](record)
+        assert "DONE" in text and "confidence" not in text, name
+    assert "expected FAIL" not in FORMATS["html"](record)

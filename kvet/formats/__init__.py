@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from kvet.records import DONE, outcome
+
 Record = Mapping[str, Any]
 # what a terminal, a mail reader or an XML parser may choke on; tab and newline stay
 CONTROL = re.compile(
@@ -20,7 +22,7 @@ CONTROL = re.compile(
 )
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 MESSAGE_ID = re.compile(r"^[^<>\s@]+@[^<>\s@]+$")
-WORST_FIRST = ("FAIL", "ERROR", "INCONCLUSIVE", "PASS")
+WORST_FIRST = ("FAIL", "ERROR", "INCONCLUSIVE", "PASS", DONE)
 ANSWER_ORDER = ("candidate", "control", "baseline")
 
 
@@ -163,12 +165,12 @@ def _answer(record: Record, cells: Sequence[Record]) -> Answer:
     parts = []
     for conclusion in WORST_FIRST:
         grounds: dict[str, list[str]] = {}
-        for cell in (c for c in cells if c["conclusion"] == conclusion):
+        for cell in (c for c in cells if outcome(c) == conclusion):
             grounds.setdefault(_grounds(cell), []).append(label(record, cell))
         told = ", ".join(f"{', '.join(names)} ({why})" for why, names in grounds.items())
         if told:
             parts.append(f"{_verb(conclusion, cells[0]['role'])} {told}")
-    worst = next(c for c in WORST_FIRST if any(cell["conclusion"] == c for cell in cells))
+    worst = next(c for c in WORST_FIRST if any(outcome(cell) == c for cell in cells))
     sentence = f"{role_text(cells[0])} {'; it '.join(parts)}."
     return Answer(cells[0]["variant"], cells[0]["role"], worst, one_line(sentence))
 
@@ -181,12 +183,15 @@ def _verb(conclusion: str, role: str) -> str:
         "ERROR": "has no answer, for want of a run, in",
         "INCONCLUSIVE": "is undecided in",
         "PASS": "passes in",
+        DONE: "was measured in",
     }[conclusion]
 
 
 def _grounds(cell: Record) -> str:
     """What the conclusion on a cell rests on, in few words."""
     count = f"{cell['failures']}/{cell['runs']}"
+    if outcome(cell) == DONE:
+        return f"{cell['runs']} boots, not judged"
     if cell["conclusion"] == "PASS":
         return f"{count}, failure rate at most {percent(cell['upper_bound'])} with 95% confidence"
     if cell["conclusion"] == "ERROR":

@@ -32,6 +32,7 @@ from kvet.formats import (
 from kvet.formats.costhtml import code_context, cost_context
 from kvet.formats.diffview import line_anchors, series_views
 from kvet.gaps import not_covered
+from kvet.records import DONE, outcome
 from kvet.report import COUNTERS, LABELS, exposure_text, median
 
 MEANING = (
@@ -42,6 +43,7 @@ MEANING = (
         "config was caught. The bound is the failure rate that n clean boots cannot exclude.",
     ),
     ("INCONCLUSIVE", "nothing was seen, but the race was not run or the control not caught."),
+    (DONE, "a measurement ran to its end; it judges nothing."),
     ("ERROR", "the host, the build or the harness failed; no kernel is blamed."),
 )
 MOST_FRAMES = 12
@@ -143,9 +145,9 @@ def _rows(record: Record, anchors: Mapping[str, str]) -> list[dict[str, Any]]:
         )
         row["cells"][keys.index(column(cell))] = {
             "anchor": anchors[cell["id"]],
-            "conclusion": cell["conclusion"],
+            "conclusion": outcome(cell),
             "count": f"{cell['failures']}/{cell['runs']}",
-            "bound": percent(cell["upper_bound"]) if cell["conclusion"] == "PASS" else "",
+            "bound": percent(cell["upper_bound"]) if outcome(cell) == "PASS" else "",
             "caught": cell["role"] == "control" and cell["conclusion"] == "FAIL",
             "surprise": _surprise(cell),
         }
@@ -163,7 +165,8 @@ def _surprise(cell: Record) -> str:
     """What was expected, when something else came out."""
     wanted = str(cell["expected"])
     known = wanted in dict(MEANING)
-    return wanted if known and wanted != cell["conclusion"] else ""
+    judged = outcome(cell) != DONE
+    return wanted if known and judged and wanted != cell["conclusion"] else ""
 
 
 def _cell(record: Record, cell: Record, anchor: str, lines: Lines) -> dict[str, Any]:
@@ -176,7 +179,7 @@ def _cell(record: Record, cell: Record, anchor: str, lines: Lines) -> dict[str, 
         "label": label(record, cell),
         "title": cell["title"],
         "links": _links(cell),
-        "conclusion": cell["conclusion"],
+        "conclusion": outcome(cell),
         "reason": cell["reason"],
         "surprise": _surprise(cell),
         "numbers": _numbers(cell),
@@ -197,8 +200,8 @@ def _numbers(cell: Record) -> list[tuple[str, str]]:
     """The counts of a cell: name and value."""
     attempts = cell["attempts"]
     bound = percent(cell["upper_bound"])
-    if cell["upper_bound"] is not None and cell["conclusion"] != "PASS":
-        bound += " (does not count: the cell did not pass)"
+    if cell["upper_bound"] is not None and outcome(cell) != "PASS":
+        bound += " (does not count: the cell did not pass a judgement)"
     interval = cell["interval"]
     span = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "-"
     numbers = [

@@ -30,6 +30,7 @@ from kvet.formats import (
 )
 from kvet.formats.costmail import cost_lines
 from kvet.gaps import not_covered
+from kvet.records import outcome
 from kvet.report import exposure_text
 
 WIDTH = 72
@@ -131,10 +132,10 @@ def _table(record: Record) -> list[str]:
     """The cells in columns as wide as they need."""
     rows = [("variant", "config", "conclusion", "k/n", "bound", "exposure (median)")]
     for cell in record["cells"]:
-        bound = percent(cell["upper_bound"]) if cell["conclusion"] == "PASS" else "-"
+        bound = percent(cell["upper_bound"]) if outcome(cell) == "PASS" else "-"
         count = f"{cell['failures']}/{cell['runs']}"
         name, exposure = one_line(role_text(cell)), exposure_text(cell).partition(",")[0]
-        rows.append((name, label(record, cell), cell["conclusion"], count, bound, exposure))
+        rows.append((name, label(record, cell), outcome(cell), count, bound, exposure))
     widths = [max(len(value) for value in values) for values in zip(*rows, strict=True)]
     return [_row(row, widths) for row in rows]
 

@@ -21,6 +21,7 @@ from kvet.formats import (
     splat,
 )
 from kvet.gaps import not_covered
+from kvet.records import outcome
 from kvet.report import exposure_text
 
 MOST_LINES = 25
@@ -70,11 +71,11 @@ def _table(record: Record) -> Iterator[str]:
     yield "| variant | config | conclusion | k/n | bound | exposure (median) |"
     yield "|---|---|---|--:|--:|---|"
     for cell in record["cells"]:
-        bound = percent(cell["upper_bound"]) if cell["conclusion"] == "PASS" else "-"
+        bound = percent(cell["upper_bound"]) if outcome(cell) == "PASS" else "-"
         row = (
             _text(role_text(cell)),
             _text(label(record, cell)),
-            f"**{cell['conclusion']}**",
+            f"**{outcome(cell)}**",
             f"{cell['failures']}/{cell['runs']}",
             bound,
             _text(exposure_text(cell)),
