@@ -104,8 +104,6 @@ def build_parser() -> argparse.ArgumentParser:
         add_reproduce,
         add_scan_log,
         add_report,
-        add_compare,
-        add_cost,
         add_cache,
         add_gc,
         *MORE,
@@ -288,46 +286,6 @@ def add_report(commands: Commands) -> None:
     parser.set_defaults(command=_report)
 
 
-def add_compare(commands: Commands) -> None:
-    """compare RUN RUN..."""
-    parser = add_command(
-        commands,
-        "compare",
-        "show what changed from the first run to the others; exit code 1 for a regression",
-        "  harness.py compare 20261123-151342-matrix latest\n",
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    add_out(parser)
-    parser.set_defaults(command=_compare)
-
-
-def add_cost(commands: Commands) -> None:
-    """cost RUN [--against V] [--code [V]]"""
-    parser = add_command(
-        commands,
-        "cost",
-        "show what each variant costs, in guest instructions",
-        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n"
-        "  harness.py cost latest --code static-key\n",
-    )
-    parser.add_argument("run", metavar="RUN", help="a run of configs/cost.yaml, or 'latest'")
-    parser.add_argument(
-        "--against",
-        action="append",
-        metavar="V",
-        help="variant to compare with (default: stock and read-lock)",
-    )
-    parser.add_argument(
-        "--code",
-        nargs="?",
-        const="",
-        metavar="V",
-        help="bytes that each build adds; of one variant the functions side by side, too",
-    )
-    add_out(parser)
-    parser.set_defaults(command=_cost)
-
-
 def add_cache(commands: Commands) -> None:
     """cache"""
     parser = add_command(commands, "cache", "show what the cache holds and how large it is")
@@ -382,18 +340,6 @@ def _report(options: argparse.Namespace) -> int:
     from kvet.commands import report_command
 
     return report_command(options)
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from kvet.compare import compare_command
-
-    return compare_command(options)
-
-
-def _cost(options: argparse.Namespace) -> int:
-    from kvet.costtables import cost_command
-
-    return cost_command(options)
 
 
 def _cache(options: argparse.Namespace) -> int:

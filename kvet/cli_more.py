@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Options of the subcommands round a run: export, history, site, nightly, lint, init, completion.
+"""Options of the subcommands round a run: what is made of runs, every night, files of your own.
 
 Heavy imports stay inside the commands, as in kvet/cli.py.
 """
@@ -10,6 +10,46 @@ import argparse
 from pathlib import Path
 
 from kvet.cli_options import Commands, add_command, add_out, add_output_options, positive
+
+
+def add_compare(commands: Commands) -> None:
+    """compare RUN RUN..."""
+    parser = add_command(
+        commands,
+        "compare",
+        "show what changed from the first run to the others; exit code 1 for a regression",
+        "  harness.py compare 20261123-151342-matrix latest\n",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    add_out(parser)
+    parser.set_defaults(command=_compare)
+
+
+def add_cost(commands: Commands) -> None:
+    """cost RUN [--against V] [--code [V]]"""
+    parser = add_command(
+        commands,
+        "cost",
+        "show what each variant costs, in guest instructions",
+        "  harness.py run-matrix configs/cost.yaml && harness.py cost latest\n"
+        "  harness.py cost latest --code static-key\n",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run of configs/cost.yaml, or 'latest'")
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="V",
+        help="variant to compare with (default: stock and read-lock)",
+    )
+    parser.add_argument(
+        "--code",
+        nargs="?",
+        const="",
+        metavar="V",
+        help="bytes that each build adds; of one variant the functions side by side, too",
+    )
+    add_out(parser)
+    parser.set_defaults(command=_cost)
 
 
 def add_export(commands: Commands) -> None:
@@ -168,6 +208,18 @@ def add_completion(commands: Commands) -> None:
     parser.set_defaults(command=_completion)
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from kvet.compare import compare_command
+
+    return compare_command(options)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from kvet.costtables import cost_command
+
+    return cost_command(options)
+
+
 def _export(options: argparse.Namespace) -> int:
     from kvet.export import export_command
 
@@ -210,4 +262,14 @@ def _completion(options: argparse.Namespace) -> int:
     return completion_command(options)
 
 
-MORE = (add_export, add_history, add_site, add_nightly, add_lint, add_init, add_completion)
+MORE = (
+    add_compare,
+    add_cost,
+    add_export,
+    add_history,
+    add_site,
+    add_nightly,
+    add_lint,
+    add_init,
+    add_completion,
+)
