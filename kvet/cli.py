@@ -18,6 +18,7 @@ from pathlib import Path
 from kvet.cli_more import MORE
 from kvet.cli_options import (
     Commands,
+    Spelling,
     add_command,
     add_out,
     add_output_options,
@@ -26,6 +27,7 @@ from kvet.cli_options import (
     positive,
 )
 from kvet.errors import KvetError
+from kvet.toolchain import TOOLCHAIN
 
 EPILOG = """\
 exit codes: 0 all candidates PASS and all controls caught; 1 a candidate FAILs; 2 bad usage
@@ -144,7 +146,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=folder, metavar="DIR", help="where runs go (default: results)"
     )
-    parser.add_argument("--toolchain", choices=("gcc", "clang"), help="cross compiler")
+    parser.add_argument(
+        "--toolchain",
+        type=Spelling(TOOLCHAIN, ("gcc", "clang")),
+        metavar="{gcc,clang}[-N]",
+        help="cross compiler, of version N where the default will not do",
+    )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of the run; every attempt derives its own"
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,6 +40,18 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 def folder(text: str) -> Path:
     """An option's value as an absolute path: guests run in folders of their own."""
     return Path(text).expanduser().absolute()
+
+
+class Spelling:
+    """An option's value that matches `pattern` whole; the shells offer `choices`."""
+
+    def __init__(self, pattern: str, choices: tuple[str, ...]) -> None:
+        self.pattern, self.choices = pattern, choices
+
+    def __call__(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(self.choices)}")
+        return text
 
 
 def days(text: str) -> float:

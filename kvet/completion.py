@@ -72,7 +72,8 @@ def _options(parser: argparse.ArgumentParser) -> tuple[Option, ...]:
 
 
 def _choices(action: argparse.Action) -> tuple[str, ...]:
-    return tuple(str(choice) for choice in action.choices or ())
+    choices = action.choices or getattr(action.type, "choices", None) or ()
+    return tuple(str(choice) for choice in choices)
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,7 @@ from kvet.cache import cache_root
 from kvet.errors import InfraError, KvetError, MissingTool
 from kvet.machine import OLDEST_QEMU, find_qemu, resolve_accel
 from kvet.sandbox import require_sandbox
+from kvet.toolchain import packages_hint
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "setup" / "packages.txt"
@@ -131,7 +132,7 @@ def _clang() -> Check:
     missing = [tool for tool in ("clang", "ld.lld") if shutil.which(tool) is None]
     if missing:
         text = f"no {', '.join(missing)}: --toolchain clang cannot be used"
-        return Check("clang", False, text, "sudo apt-get install clang lld llvm", optional=True)
+        return Check("clang", False, text, packages_hint("clang"), optional=True)
     return Check("clang", True, str(shutil.which("clang")))
 
 

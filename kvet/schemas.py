@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvet.toolchain import TOOLCHAIN
+
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string", "minLength": 1}
@@ -109,7 +111,7 @@ MATRIX = _mapping(
     workloads=NAMES,
     attempts=ATTEMPTS,
     max_attempts=ATTEMPTS,
-    toolchain={"enum": ["gcc", "clang"]},
+    toolchain={"type": "string", "pattern": f"^{TOOLCHAIN}$"},
     exclude=TEXTS,
     more_variants=TEXT,
 )

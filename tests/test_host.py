@@ -15,10 +15,11 @@ import pytest
 
 from kvet import apt, doctor, proc
 from kvet.cache import cache_root, collect_garbage, locked, need_free, show_cache
-from kvet.errors import InfraError, MissingTool
+from kvet.errors import InfraError, MissingTool, UserError
 from kvet.machine import find_qemu
 from kvet.sandbox import Mount, confine
 from kvet.store import plain, read_json, write_json, write_text
+from kvet.toolchain import find_toolchain
 
 ENV = {"PATH": "/usr/bin:/bin"}
 
@@ -28,6 +29,27 @@ def test_a_missing_program_names_itself_and_the_mend() -> None:
         proc.run(("no-such-program-at-all",))
     assert "no-such-program-at-all" in caught.value.message
     assert "doctor" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "mend"),
+    [
+        ("clang-99", "clang-99", "sudo apt-get install clang-99 lld-99 llvm-99"),
+        ("gcc-99", "aarch64-linux-gnu-gcc-99", "sudo apt-get install gcc-99-aarch64-linux-gnu"),
+    ],
+)
+def test_a_missing_compiler_names_the_packages_that_hold_it(
+    name: str, missing: str, mend: str
+) -> None:
+    with pytest.raises(MissingTool) as caught:
+        find_toolchain(name)
+    assert caught.value.tool == missing
+    assert caught.value.hint == mend
+
+
+def test_no_toolchain_but_gcc_and_clang_has_a_name() -> None:
+    with pytest.raises(UserError, match="no toolchain is called 'tcc'"):
+        find_toolchain("tcc")
 
 
 def test_a_process_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
