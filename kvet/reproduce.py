@@ -13,7 +13,8 @@ from typing import Any
 
 from kvet import drgnview, rootfs, source
 from kvet.bootshell import boot_shell
-from kvet.build import Builder, BuildFailure, BuildRequest
+from kvet.build import Builder, BuildFailure
+from kvet.buildkey import BuildRequest
 from kvet.cache import cache_root
 from kvet.commands import cell_from_id, check_shell_options, find_run
 from kvet.config import Library

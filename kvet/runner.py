@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from kvet import evidence, proc, rootfs, source
-from kvet.build import Builder, BuildFailure, BuildRequest
+from kvet.build import Builder, BuildFailure
+from kvet.buildkey import BuildRequest
 from kvet.coverage import PatchLines, patch_lines
 from kvet.emulator import faults_of
 from kvet.errors import InfraError, KvetError, UserError

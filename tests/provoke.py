@@ -19,7 +19,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from kvet import machine, qemu, rootfs, source
-from kvet.build import Builder, BuildFailure, BuildRequest
+from kvet.build import Builder, BuildFailure
+from kvet.buildkey import BuildRequest
 from kvet.cache import cache_root
 from kvet.config import Library
 from kvet.events import Events

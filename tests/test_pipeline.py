@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kvet import build, machine, qemu
+from kvet import buildkey, machine, qemu
 from kvet.cache import cache_root
 from kvet.config import load_matrix
 from kvet.errors import UserError
@@ -108,17 +108,17 @@ def test_every_folder_of_guest_modules_is_built_and_is_part_of_the_key(
         "kvet_module.ko",
         "kvet_provoke.ko",
     ]
-    before = build.module_digest()
-    copies = [tmp_path / m.name for m in build.MODULES]
-    for copy, module in zip(copies, build.MODULES, strict=True):
+    before = buildkey.module_digest()
+    copies = [tmp_path / m.name for m in buildkey.MODULES]
+    for copy, module in zip(copies, buildkey.MODULES, strict=True):
         shutil.copytree(module, copy)
-    monkeypatch.setattr(build, "MODULES", tuple(copies))
-    assert build.module_digest() == before
+    monkeypatch.setattr(buildkey, "MODULES", tuple(copies))
+    assert buildkey.module_digest() == before
     for copy in copies:
         with (copy / "main.c").open("a", encoding="utf-8") as file:
             file.write("\n")
-        assert build.module_digest() != before
-        before = build.module_digest()
+        assert buildkey.module_digest() != before
+        before = buildkey.module_digest()
 
 
 def test_a_measuring_workload_is_done_and_passes_without_a_control(

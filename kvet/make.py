@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The make runs of one build, inside the sandbox: configure, compile, and what make said."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from kvet import proc
+from kvet.buildkey import MODULES, BuildRequest
+from kvet.errors import InfraError, UserError
+from kvet.kconfig import Option, check_final, read_config
+from kvet.lane import Lane
+from kvet.model import Finding
+from kvet.sandbox import Mount, confine
+
+ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$")
+# errors that stand at no source line: of the linker, of modpost, of a compiler's options
+LINK_ERROR = re.compile(
+    r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error"
+    r"|^(?:cc1\S*|\S*gcc|\S*clang[\d.-]*): (?:fatal )?error: "
+)
+WARNING = re.compile(r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? warning: (?P<text>.*)$")
+COMPILED = re.compile(r"^\s+(?:CC|AS|LD|AR|HOSTCC)\s+(?:\[M\]\s+)?(?P<target>\S+)$")
+HOST_TROUBLE = re.compile(
+    r"No space left on device|Killed signal terminated program|cannot execute"
+)
+OBJECTS_WORTH_INDEXING = 50
+
+
+class Make:
+    """The make runs of one build in one lane, inside the sandbox."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        lane: Lane,
+        root: Path,
+        jobs: int,
+        on_object: Callable[[int, int], None],
+    ) -> None:
+        self.request = request
+        self.lane = lane
+        self.jobs = jobs
+        self.ccache = root / "ccache"
+        self.on_object = on_object
+        self.compiled: set[str] = set()
+        self.seen: dict[str, set[str]] = {}
+        self.tail: list[str] = []
+
+    def configure(self) -> None:
+        """Make `.config` from the fragments and check that nothing asked for got lost."""
+        options = self.request.options()
+        stamp = self._config_stamp(options)
+        final = self.lane.out / ".config"
+        if self.lane.state.get("config") != stamp or not final.exists():
+            self._require(self._make(self.request.config.base))
+            with final.open("a", encoding="utf-8") as file:
+                file.writelines(f"{option}\n" for option in options)
+            self._require(self._make("olddefconfig"))
+            self.lane.state["config"] = stamp
+            self.lane.save()
+        try:
+            check_final(read_config(final.read_text(encoding="utf-8")), options, self.lane.src)
+        except UserError as error:
+            if not self._kconfig():
+                raise
+            # not the user's fault: other variants of this config are built all the same
+            files = ", ".join(self._kconfig())
+            raise InfraError(f"the series changes {files}: {error.message}") from error
+
+    def _kconfig(self) -> list[str]:
+        """The series' own Kconfig changes."""
+        return [p for p in self.request.series.changed if Path(p).name.startswith("Kconfig")]
+
+    def _config_stamp(self, options: Sequence[Option]) -> str:
+        """What `.config` is made of: the options and the series' own Kconfig changes."""
+        tree = self.request.series.tree_id if self._kconfig() else ""
+        return hashlib.sha256("\n".join([tree, *map(str, options)]).encode()).hexdigest()
+
+    def compile(self) -> Finding | None:
+        """Build Image and modules, then the guest modules; a Finding when it does not compile."""
+        log = self.lane.folder / "build.log"
+        log.unlink(missing_ok=True)
+        done = self._make("Image", "modules", log=log)
+        self._remember_warnings()
+        if len(self.compiled) >= OBJECTS_WORTH_INDEXING:
+            self.lane.index_dependents()
+        if done.returncode:
+            return self._blame(log)
+        self._build_modules(log)
+        return None
+
+    def _build_modules(self, log: Path) -> None:
+        """Build the guest modules; that one does not compile is the harness's own fault."""
+        folder = module_folder(self.lane)
+        shutil.rmtree(folder, ignore_errors=True)
+        for source in MODULES:
+            shutil.copytree(source, folder / source.name)
+        # one make for all of them: starting one takes as long as compiling a module
+        names = " ".join(f"{source.name}/" for source in MODULES)
+        (folder / "Kbuild").write_text(f"obj-m := {names}\n", encoding="ascii")
+        done = self._make("M=/kvet/rootfs", "modules", log=log)
+        if done.returncode:
+            blamed = (x for x in self.tail if ERROR.match(x) or LINK_ERROR.search(x))
+            first = next(blamed, self.tail[-1] if self.tail else "")
+            raise InfraError(f"rootfs/ does not build against this kernel: {first}")
+
+    def _make(self, *targets: str, log: Path | None = None) -> proc.Completed:
+        argv = (
+            "make",
+            "-C",
+            "/kvet/src",
+            "O=/kvet/out",
+            "ARCH=arm64",
+            *self.request.toolchain.make_args,
+            f"LOCALVERSION=-kvet-{self.request.key}",
+            f"-j{self.jobs}",
+            *targets,
+        )
+        modules = module_folder(self.lane)
+        modules.mkdir(exist_ok=True)
+        self.ccache.mkdir(parents=True, exist_ok=True)
+        mounts = (
+            Mount(self.lane.src, "/kvet/src"),
+            Mount(self.lane.out, "/kvet/out", writable=True),
+            Mount(modules, "/kvet/rootfs", writable=True),
+            # a foreign series must not plant objects that later builds would trust
+            Mount(self.ccache, "/kvet/ccache", writable=not self.request.foreign),
+        )
+        confined = confine(argv, mounts=mounts, chdir="/kvet/out", env=self._env())
+        return proc.run(confined, timeout_s=7200, log=log, on_line=self._on_line)
+
+    def _env(self) -> Mapping[str, str]:
+        """Environment of make: nothing of the user's, and nothing that changes with time."""
+        env = {
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": "/tmp",
+            "LC_ALL": "C.UTF-8",
+            "CCACHE_DIR": "/kvet/ccache",
+            "CCACHE_MAXSIZE": "5G",
+            "KBUILD_BUILD_TIMESTAMP": "2025-01-01",
+            "KBUILD_BUILD_USER": "kvet",
+            "KBUILD_BUILD_HOST": "kvet",
+        }
+        # a cache that may only be read needs another place for what the compiler pipes
+        foreign = {"CCACHE_READONLY": "1", "CCACHE_TEMPDIR": "/tmp"}
+        return env | (foreign if self.request.foreign else {})
+
+    def _on_line(self, line: str) -> None:
+        line = line.replace("/kvet/src/", "")
+        self.tail = [*self.tail[-400:], line]
+        if found := COMPILED.match(line):
+            self.compiled.add(found["target"])
+            self.on_object(len(self.compiled), int(self.lane.dependents().get("*", 0)))
+        elif found := WARNING.match(line):
+            self.seen.setdefault(found["file"], set()).add(f"{found['file']}: {found['text']}")
+
+    def _remember_warnings(self) -> None:
+        """Update the lane's warnings: those of recompiled files are replaced."""
+        known: dict[str, list[str]] = self.lane.state.setdefault("warnings", {})
+        recompiled = {target.rsplit(".", 1)[0] for target in self.compiled}
+        for file in [f for f in known if f.rsplit(".", 1)[0] in recompiled]:
+            del known[file]
+        known.update({file: sorted(texts) for file, texts in self.seen.items()})
+        self.lane.save()
+
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings that a full build of this tree gives, without line numbers."""
+        known: dict[str, list[str]] = self.lane.state.get("warnings", {})
+        return tuple(sorted(text for texts in known.values() for text in texts))
+
+    def _require(self, done: proc.Completed) -> None:
+        if done.returncode:
+            raise InfraError("make failed while configuring:\n" + "\n".join(self.tail[-15:]))
+
+    def _blame(self, log: Path) -> Finding:
+        """The compiler's first error; trouble of the host is an InfraError instead."""
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, raw in enumerate(lines, start=1):
+            line = raw.replace("/kvet/src/", "")
+            if HOST_TROUBLE.search(line):
+                raise InfraError(f"the build failed for want of resources: {line}")
+            if found := ERROR.match(line):
+                title = f"{found['file']}:{found['line']}: {found['text']}"
+                return _build_finding(title, number, lines)
+            if LINK_ERROR.search(line):
+                return _build_finding(line.strip(), number, lines)
+        raise InfraError("make failed without a compiler error:\n" + "\n".join(self.tail[-15:]))
+
+
+def _build_finding(title: str, line: int, lines: Sequence[str]) -> Finding:
+    excerpt = tuple(x.replace("/kvet/src/", "") for x in lines[line - 1 : line + 6])
+    return Finding(
+        kind="build",
+        title=f"build: {title}",
+        first_line=line,
+        last_line=line,
+        family="build",
+        origin="build",
+        excerpt=excerpt,
+    )
+
+
+def module_folder(lane: Lane) -> Path:
+    """Where the guest modules are built: a copy of each folder of `MODULES`."""
+    return lane.folder / "modules"
