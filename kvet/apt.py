@@ -19,6 +19,7 @@ from debian.deb822 import Deb822
 from kvet import proc
 from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError
+from kvet.store import read_json, write_json
 
 ETC = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
@@ -125,6 +126,7 @@ class PrivateApt:
         self.root = root / "apt" / f"{arch}{'-' + suite if suite else ''}"
         self.arch = arch
         self.suite = suite
+        self._answers = self.root / "answers.json"
 
     def options(self) -> tuple[str, ...]:
         """Command-line options that keep apt away from the system's own state."""
@@ -158,11 +160,12 @@ class PrivateApt:
         (self.root / "status").touch()
         sources.write_text(text, encoding="utf-8")
         self._run("apt-get", "update", "-q", "--error-on=any")
+        self._answers.unlink(missing_ok=True)
         stamp.touch()
 
     def version(self, package: str) -> str:
         """Version that would be fetched; InfraError when no archive carries the package."""
-        out = self._run("apt-cache", "policy", package)
+        out = self._ask("policy", package)
         found = re.search(r"Candidate: (\S+)", out)
         if found is None or found.group(1) == "(none)":
             where = self.suite or codename()
@@ -184,7 +187,7 @@ class PrivateApt:
 
     def _suite_version(self, package: str) -> str:
         """The newest version that the suite itself carries, whatever its pin priority."""
-        out = self._run("apt-cache", "madison", package)
+        out = self._ask("madison", package)
         rows = [[part.strip() for part in line.split("|")] for line in out.splitlines()]
         for row in rows:
             if len(row) == 3 and f" {self.suite}/" in f" {row[2]}":
@@ -195,6 +198,15 @@ class PrivateApt:
         # apt writes the epoch's colon as %3a
         name = f"{package}_{version.replace(':', '%3a')}_"
         return next((p for p in dest.glob("*.deb") if p.name.startswith(name)), None)
+
+    def _ask(self, *args: str) -> str:
+        """What apt-cache says: half a second of reading, and the same until the next update."""
+        answers = read_json(self._answers) if self._answers.exists() else {}
+        question = " ".join(args)
+        if question not in answers:
+            answers[question] = self._run("apt-cache", *args)
+            write_json(self._answers, answers)
+        return str(answers[question])
 
     def _run(self, tool: str, *args: str, cwd: Path | None = None) -> str:
         done = proc.run((tool, *self.options(), *args), cwd=cwd, timeout_s=1800)

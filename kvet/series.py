@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from kvet import proc
 from kvet.config import patch_files
@@ -20,6 +21,7 @@ from kvet.errors import UserError
 from kvet.git import Repo
 from kvet.mailbox import is_mailbox, split_mailbox
 from kvet.model import Role, Variant
+from kvet.store import read_json, write_json
 
 PATCH_FAILED = re.compile(r"^error: patch failed: (.+):(\d+)$", re.MULTILINE)
 HUNK = re.compile(r"^@@ -(\d+)")
@@ -30,6 +32,7 @@ HOLDS_DIFF = re.compile(
     rb"^(?:@@ -\d|rename to |copy to |new mode |new file mode |deleted file mode )", re.MULTILINE
 )
 MOST_DIFF = 200_000
+RECIPE = "1"  # raise it when a change here makes the notes of applied series wrong
 NEW_FILE = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)")
 
 
@@ -64,8 +67,29 @@ class AppliedSeries:
 def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> AppliedSeries:
     """Apply `patches` in order to `base_tree`; nothing but objects is written.
 
-    Raises UserError that names the patch, the file and the hunk that failed.
+    What was applied once is read from a note beside those objects. Raises
+    UserError that names the patch, the file and the hunk that failed.
     """
+    raw = [hashlib.sha256(_read(path)).hexdigest() for path in patches]
+    digest = hashlib.sha256("\n".join([RECIPE, base_tree, *raw]).encode()).hexdigest()
+    note = repo.objects / "applied" / f"{digest[:16]}.json"
+    if note.exists():
+        return _noted(read_json(note), patches)
+    series = _apply_all(repo, base_tree, patches)
+    write_json(note, series)
+    return series
+
+
+def _noted(note: Mapping[str, Any], patches: Sequence[Path]) -> AppliedSeries:
+    """The series of a note; `patches` are where its patches lie today."""
+    applied = [
+        AppliedPatch(**patch | {"path": path})
+        for patch, path in zip(note["patches"], patches, strict=True)
+    ]
+    return AppliedSeries(**{**note, "patches": tuple(applied)})
+
+
+def _apply_all(repo: Repo, base_tree: str, patches: Sequence[Path]) -> AppliedSeries:
     applied: list[AppliedPatch] = []
     tree = base_tree
     with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
@@ -105,10 +129,7 @@ class _Patch:
 
 def _read_patch(path: Path, scratch: Path) -> _Patch:
     """Undo the mail's transfer encoding; refuse what can only fail later with a riddle."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", path=path) from error
+    raw = _read(path)
     body = scratch / "body"
     done = proc.run(
         ("git", "mailinfo", "--no-scissors", str(scratch / "message"), str(body)), stdin=raw
@@ -121,6 +142,13 @@ def _read_patch(path: Path, scratch: Path) -> _Patch:
     message_id = found.group(1).decode(errors="replace") if found else ""
     _refuse(path, raw, diff)
     return _Patch(subject, message_id, hashlib.sha256(raw).hexdigest(), diff)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", path=path) from error
 
 
 def _refuse(path: Path, raw: bytes, diff: bytes) -> None:

@@ -15,6 +15,9 @@ import yaml
 
 from kvet.errors import UserError
 
+# libyaml's parser is ten times as fast; a wheel without it has the other alone
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def _is_whole(checker: object, value: object) -> bool:
     """JSON Schema takes 2.0 for an integer; what counts boots must be one."""
@@ -63,8 +66,7 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", path=path) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        loaded = yaml.safe_load(text)
+        node, loaded = _parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -78,6 +80,14 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
         raise UserError("must be a mapping of keys to values", path=path, where="line 1")
     assert node is not None  # a mapping was loaded from it
     return loaded, node
+
+
+def _parse(text: str) -> tuple[yaml.Node | None, Any]:
+    """Nodes and value of a document; of the two parsers the slow one knows better what is wrong."""
+    try:
+        return yaml.compose(text, Loader=FAST), yaml.load(text, Loader=FAST)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
 
 
 def faults(loaded: object, node: yaml.Node, schema: Mapping[str, Any]) -> Iterator[Fault]:

@@ -173,6 +173,28 @@ def test_too_little_room_names_folder_and_mend(tmp_path: Path) -> None:
     assert "harness.py gc" in caught.value.hint
 
 
+def test_apt_is_asked_once_between_two_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def answer(self: apt.PrivateApt, *args: str, **options: object) -> str:
+        asked.append(args)
+        return "linux-source:\n  Candidate: 6.12-1\n"
+
+    monkeypatch.setattr(apt.PrivateApt, "_run", answer)
+    monkeypatch.setattr(apt, "own_archives", lambda suite: [])
+    private = apt.PrivateApt(tmp_path, arch="arm64")
+    private.refresh()
+    assert private.version("linux-source") == private.version("linux-source") == "6.12-1"
+    private.refresh()
+    assert private.version("linux-source") == "6.12-1"
+    assert [args[0] for args in asked] == ["apt-get", "apt-cache"]
+    private.refresh(max_age_s=0)
+    assert private.version("linux-source") == "6.12-1"
+    assert [args[0] for args in asked] == ["apt-get", "apt-cache"] * 2
+
+
 def test_gc_removes_what_nobody_used(capsys: pytest.CaptureFixture[str]) -> None:
     builds = cache_root() / "builds"
     for name, age in (("old", 40), ("new", 1)):

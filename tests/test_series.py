@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,22 @@ def test_applies_in_order_and_names_what_changed(
     assert applied.patches[0].tree_id != applied.patches[1].tree_id == applied.tree_id
     assert repo.blob(applied.tree_id, "mm/a.c")[0].count(b"three") == 1
     assert git(tree.path, "status", "--porcelain") == ""
+
+
+def test_what_was_applied_once_is_not_applied_again(
+    tree: SourceTree, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = make_patch(tree, "mm/a.c", "line_3;", "three;", "mm: one")
+    first = apply_series(repo, tree.tree_id, [write(tmp_path, "1.patch", text)])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    moved = write(elsewhere, "0001-one.patch", text)
+    monkeypatch.setattr(Repo, "run", lambda *args, **options: pytest.fail("git was asked again"))
+    again = apply_series(repo, tree.tree_id, [moved])
+    assert again == replace(first, patches=(replace(first.patches[0], path=moved),))
+    changed = write(tmp_path, "2.patch", text.replace("three;", "drei;"))
+    with pytest.raises(pytest.fail.Exception):
+        apply_series(repo, tree.tree_id, [changed])
 
 
 def test_empty_series_is_the_base(tree: SourceTree, repo: Repo) -> None:

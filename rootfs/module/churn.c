@@ -209,12 +209,12 @@ void kvet_churn_stop(void)
 {
 	uint i, left, tries;
 
-	for (tries = 0; tries < 60; tries++) {
+	for (tries = 0; tries < 300; tries++) {
 		for (i = 0, left = 0; i < nr_churners; i++)
 			left += !READ_ONCE(churners[i].finished);
 		if (!left)
 			return;
-		msleep(50);
+		msleep(10);
 	}
 }
 

@@ -98,8 +98,8 @@ void kvet_hotplug_stop(void)
 {
 	uint tries;
 
-	for (tries = 0; tries < 100 && !READ_ONCE(finished); tries++)
-		msleep(50);
+	for (tries = 0; tries < 500 && !READ_ONCE(finished); tries++)
+		msleep(10);
 }
 
 #else

@@ -75,6 +75,7 @@ extern struct kvet_symbols kvet_sym;
 extern u64 kvet_seed;
 extern uint kvet_amplify;
 extern bool kvet_stopping;
+void kvet_sleep(uint ms);
 extern uint kvet_rest;
 
 /* Microseconds between two walks of a walker, or one of these. */

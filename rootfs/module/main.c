@@ -81,16 +81,30 @@ static int phase_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(phase);
 
+static DECLARE_WAIT_QUEUE_HEAD(stopped);
+
+/* Sleep for so many milliseconds, or until the workload ends. */
+void kvet_sleep(uint ms)
+{
+	wait_event_timeout(stopped, READ_ONCE(kvet_stopping), msecs_to_jiffies(ms));
+}
+
+static void stop(void)
+{
+	WRITE_ONCE(kvet_stopping, true);
+	wake_up_all(&stopped);
+}
+
 static bool init_mm_lock_free(void)
 {
 	unsigned int tries;
 
-	for (tries = 0; tries < 40; tries++) {
+	for (tries = 0; tries < 100; tries++) {
 		if (down_write_trylock(&kvet_sym.init_mm->mmap_lock)) {
 			up_write(&kvet_sym.init_mm->mmap_lock);
 			return true;
 		}
-		msleep(25);
+		msleep(10);
 	}
 	return false;
 }
@@ -98,7 +112,7 @@ static bool init_mm_lock_free(void)
 /* Reading this ends the workload and gives the findings and the last state. */
 static int stop_show(struct seq_file *m, void *v)
 {
-	WRITE_ONCE(kvet_stopping, true);
+	stop();
 	kvet_hotplug_stop();
 	kvet_churn_stop();
 	kvet_walkers_stop();
@@ -153,7 +167,7 @@ static int __init kvet_race_init(void)
 		ret = kvet_hotplug_start();
 	if (!ret)
 		return 0;
-	WRITE_ONCE(kvet_stopping, true);
+	stop();
 	kvet_churn_stop();
 	kvet_walkers_stop();
 	debugfs_remove(folder);

@@ -443,17 +443,11 @@ void kvet_oracle_stop(void)
 		unregister_kretprobe(&walk_probe);
 }
 
-/*
- * Tables that nobody gave back and that no entry leads to any more. Frees that
- * were put off (RCU, work queues) get their time first.
- */
-static unsigned long leaked_tables(void)
+static unsigned long lost_tables(void)
 {
 	unsigned long flags, count = 0;
 	struct table *table;
 
-	rcu_barrier();
-	msleep(200);
 	flags = oracle_lock();
 	list_for_each_entry(table, &pending, list)
 		count += !still_mapped(table);
@@ -461,8 +455,25 @@ static unsigned long leaked_tables(void)
 	return count;
 }
 
+/*
+ * Tables that nobody gave back and that no entry leads to any more. Frees that
+ * were put off (RCU, work queues) get their time first.
+ */
+static unsigned long leaked_tables(void)
+{
+	unsigned long count;
+	uint tries;
+
+	rcu_barrier();
+	for (tries = 0; (count = lost_tables()) && tries < 50; tries++)
+		msleep(10);
+	return count;
+}
+
 void kvet_oracle_show(struct seq_file *m)
 {
+	unsigned long leaked = leaked_tables();
+
 	kvet_breaches_show(m);
-	seq_printf(m, "state tables_leaked %lu\n", leaked_tables());
+	seq_printf(m, "state tables_leaked %lu\n", leaked);
 }

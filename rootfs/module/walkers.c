@@ -88,7 +88,7 @@ static int walk_wx(void *data)
 		check_wx();
 		kvet_count(KVET_wx_walks);
 		/* a whole walk keeps the short ones out for long: leave them room */
-		msleep(500 + kvet_random(&me->random, 1500));
+		kvet_sleep(500 + kvet_random(&me->random, 1500));
 	}
 	WRITE_ONCE(me->finished, true);
 	return 0;
@@ -124,11 +124,11 @@ void kvet_walkers_stop(void)
 {
 	uint i, left, tries;
 
-	for (tries = 0; tries < 100; tries++) {
+	for (tries = 0; tries < 500; tries++) {
 		for (i = 0, left = 0; i < nr_walkers; i++)
 			left += !READ_ONCE(walkers[i].finished);
 		if (!left)
 			return;
-		msleep(50);
+		msleep(10);
 	}
 }

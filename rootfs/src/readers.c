@@ -192,24 +192,32 @@ void start_readers(int count)
 	}
 }
 
+/* A dump that has begun goes on to its end: see to the rest meanwhile. */
 void stop_readers(void)
 {
-	int i, tries, left;
+	int i;
 
 	for (i = 0; i < nr_readers; i++)
 		kill(readers[i], SIGKILL);
+}
+
+static void wait_for_readers(void)
+{
+	int tries, left;
+
 	/* a reader that is stuck in the kernel does not die: do not wait for ever */
-	for (tries = 0, left = nr_readers; left > 0 && tries < 100; tries++) {
+	for (tries = 0, left = nr_readers; left > 0 && tries < 400; tries++) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			left--;
 		if (left > 0)
-			usleep(20000);
+			usleep(5000);
 	}
 	say("# kvet state readers_stuck %d", left);
 }
 
 void report_readers(void)
 {
+	wait_for_readers();
 	say("# kvet metric dump_reads %ld reads", counts->reads);
 	say("# kvet metric dump_bytes %ld bytes", counts->bytes);
 	say("# kvet metric longest_read %.6f s", counts->longest);
