@@ -14,7 +14,7 @@ from pathlib import Path
 from kvet.buildkey import RECIPE, BuildRequest, module_digest
 from kvet.cache import beside, locked, need_free
 from kvet.git import Repo
-from kvet.lane import Lane, choose_lane, fork_lane
+from kvet.lane import Lane, borrow_lane, choose_lane
 from kvet.make import Make, module_folder
 from kvet.model import Build, Finding, SourceTree
 from kvet.sandbox import require_sandbox
@@ -96,7 +96,8 @@ class Builder:
         tree = request.series.tree_id
         lane = choose_lane(group, repo, request.source.path, request.source.tree_id, tree)
         if request.foreign:
-            lane = _throwaway(lane, group)
+            # what foreign code leaves behind goes with the copy
+            lane = borrow_lane(lane, group / f"foreign-{os.getpid()}", repo, tree)
         try:
             lane.sync(repo, tree)
             run = Make(request, lane, self.root, self.jobs, self.on_object)
@@ -156,8 +157,3 @@ class Builder:
         )
         partial.rename(folder)
         return Build(request.key, folder, release, seconds, False, tuple(warnings))
-
-
-def _throwaway(lane: Lane, group: Path) -> Lane:
-    """A copy of `lane` for code that is not ours: what it leaves behind goes with it."""
-    return fork_lane(lane, group / f"foreign-{os.getpid()}")

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from kvet.errors import UserError
@@ -96,12 +97,15 @@ def missing_from(final: Mapping[str, str], options: Iterable[Option]) -> tuple[O
     return tuple(o for o in options if final.get(o.name, "n") != o.value)
 
 
-def check_final(final: Mapping[str, str], options: Sequence[Option], source: Path) -> None:
-    """Raise UserError naming every lost option and, where it can be found, what it lacks."""
+def check_final(final: Mapping[str, str], options: Sequence[Option], roots: Sequence[Path]) -> None:
+    """Raise UserError naming every lost option and, where it can be found, what it lacks.
+
+    `roots` are the folders that hold the source's Kconfig files.
+    """
     lost = missing_from(final, options)
     if not lost:
         return
-    symbols = SymbolTable(source)
+    symbols = SymbolTable(roots)
     lines = [
         f"  {o}  ({o.path.name}:{o.line}); final: {final.get(o.name, 'n')}; "
         f"{symbols.explain(o, final)}"
@@ -115,9 +119,9 @@ def check_final(final: Mapping[str, str], options: Sequence[Option], source: Pat
 class SymbolTable:
     """Where each Kconfig symbol of a tree is defined; read only when an option was lost."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, roots: Sequence[Path]) -> None:
         self._blocks: dict[str, list[str]] = {}
-        for path in kconfig_files(source):
+        for path in chain.from_iterable(kconfig_files(root) for root in roots):
             for name, block in _blocks(path.read_text(encoding="utf-8", errors="replace")):
                 self._blocks.setdefault(name, []).extend(block)
 

@@ -14,14 +14,15 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kvet import proc
 from kvet.errors import InfraError
 from kvet.git import Repo
+from kvet.sandbox import Mount
 from kvet.store import read_json, write_json
 
 SOURCE = "/kvet/src"
@@ -35,10 +36,14 @@ MAX_LANES = 3
 
 @dataclass(slots=True)
 class Lane:
-    """One lane on disk: `src` (the tree a build reads) and `out` (its O= tree)."""
+    """One lane on disk: `src` (the tree a build reads) and `out` (its O= tree).
+
+    `borrowed` are folders of the source that another lane holds for it, by their path.
+    """
 
     folder: Path
     state: dict[str, Any]
+    borrowed: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def src(self) -> Path:
@@ -53,19 +58,27 @@ class Lane:
         """Tree id that `src` holds."""
         return str(self.state["tree"])
 
+    def mounts(self) -> tuple[Mount, ...]:
+        """The source and the O= tree as the sandbox shows them."""
+        borrowed = (Mount(path, f"{SOURCE}/{name}") for name, path in self.borrowed.items())
+        return (
+            Mount(self.src, SOURCE),
+            *borrowed,
+            Mount(self.out, "/kvet/out", writable=True),
+        )
+
+    def kconfig_roots(self) -> tuple[Path, ...]:
+        """The folders that hold all Kconfig files of an arm64 kernel."""
+        foreign = re.compile(r"arch/(?!arm64(/|$))")
+        return (self.src, *(p for name, p in self.borrowed.items() if not foreign.match(name)))
+
     def save(self) -> None:
         """Write the state; a crash leaves the old or the new one."""
         write_json(self.folder / "lane.json", self.state)
 
     def sync(self, repo: Repo, tree: str) -> tuple[str, ...]:
-        """Make `src` hold `tree`; returns the paths that were touched.
-
-        An interrupted sync is made good: what it may have written is written again.
-        """
-        pending = self.state.get("pending")
-        paths = dict(repo.changed(self.tree, tree))
-        if pending:
-            paths |= {p: _status(repo, tree, p) for p in repo.changed(self.tree, pending)}
+        """Make `src` hold `tree`; returns the paths that were touched."""
+        paths = self.stale(repo, tree)
         if paths:
             self.state["pending"] = tree
             self.save()
@@ -75,6 +88,17 @@ class Lane:
         self.state |= {"tree": tree, "pending": None}
         self.save()
         return tuple(paths)
+
+    def stale(self, repo: Repo, tree: str) -> Mapping[str, str]:
+        """Paths of `src` to be written before it holds `tree`, each with its status letter.
+
+        An interrupted sync is made good: what it may have written is written again.
+        """
+        pending = self.state.get("pending")
+        paths = dict(repo.changed(self.tree, tree))
+        if pending:
+            paths |= {p: _status(repo, tree, p) for p in repo.changed(self.tree, pending)}
+        return paths
 
     def dependents(self) -> Mapping[str, int]:
         """How many objects depend on each source file, by the .cmd files of the last build."""
@@ -158,15 +182,57 @@ def _new_lane(folder: Path, source: Path, base: str) -> Lane:
 
 def fork_lane(lane: Lane, folder: Path) -> Lane:
     """A copy of `lane` (source linked, O= tree copied with its mtimes) under `folder`."""
+    _clear(folder)
+    _copy(lane.src, folder / "src", link=True)
+    return _copy_objects(lane, Lane(folder, json.loads(json.dumps(lane.state))))
+
+
+def borrow_lane(lane: Lane, folder: Path, repo: Repo, tree: str) -> Lane:
+    """A copy of `lane` that is good for a sync to `tree` and no other.
+
+    What that sync does not reach is not copied but read from `lane`, which nobody
+    may flip meanwhile: 90,000 links cost more than the compiler does.
+    """
+    _clear(folder)
+    touched = {str(p) for path in lane.stale(repo, tree) for p in PurePosixPath(path).parents}
+    borrowed = dict(_borrow(lane.src, folder / "src", "", touched))
+    return _copy_objects(lane, Lane(folder, json.loads(json.dumps(lane.state)), borrowed))
+
+
+def _borrow(
+    source: Path, target: Path, below: str, touched: set[str]
+) -> Iterator[tuple[str, Path]]:
+    """Link the files of `touched` folders of `source` to `target`; the other folders are given."""
+    target.mkdir()
+    for entry in sorted(source.iterdir()):
+        path = f"{below}{entry.name}"
+        if not entry.is_dir() or entry.is_symlink():
+            _link(entry, target / entry.name)
+        elif path in touched:
+            yield from _borrow(entry, target / entry.name, f"{path}/", touched)
+        else:
+            (target / entry.name).mkdir()
+            yield path, entry
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one that has no hard links
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _copy(lane.src, folder / "src", link=True)
-    _copy(lane.out, folder / "out", link=False)
+
+
+def _copy_objects(lane: Lane, fork: Lane) -> Lane:
+    _copy(lane.out, fork.out, link=False)
     if (lane.folder / "dependents.json").exists():
-        shutil.copy2(lane.folder / "dependents.json", folder)
-    forked = Lane(folder, json.loads(json.dumps(lane.state)))
-    forked.save()
-    return forked
+        shutil.copy2(lane.folder / "dependents.json", fork.folder)
+    fork.save()
+    return fork
 
 
 def _copy(source: Path, target: Path, *, link: bool) -> None:

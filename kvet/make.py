@@ -63,8 +63,9 @@ class Make:
             self._require(self._make("olddefconfig"))
             self.lane.state["config"] = stamp
             self.lane.save()
+        roots = self.lane.kconfig_roots()
         try:
-            check_final(read_config(final.read_text(encoding="utf-8")), options, self.lane.src)
+            check_final(read_config(final.read_text(encoding="utf-8")), options, roots)
         except UserError as error:
             if not self._kconfig():
                 raise
@@ -125,8 +126,7 @@ class Make:
         modules.mkdir(exist_ok=True)
         self.ccache.mkdir(parents=True, exist_ok=True)
         mounts = (
-            Mount(self.lane.src, "/kvet/src"),
-            Mount(self.lane.out, "/kvet/out", writable=True),
+            *self.lane.mounts(),
             Mount(modules, "/kvet/rootfs", writable=True),
             # a foreign series must not plant objects that later builds would trust
             Mount(self.ccache, "/kvet/ccache", writable=not self.request.foreign),

@@ -106,7 +106,7 @@ def test_lost_option_is_explained(tmp_path: Path, line: str, final: str, says: s
     (source / "Kconfig").write_text(KCONFIG, encoding="utf-8")
     options = read_fragment(fragment(tmp_path, line + "\n"))
     with pytest.raises(UserError) as caught:
-        check_final(read_config(final), options, source)
+        check_final(read_config(final), options, (source,))
     assert says in caught.value.message
     assert "f.config:1" in caught.value.message
 

@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 
 from kvet.git import Repo
-from kvet.lane import Lane, choose_lane, fork_lane, open_lanes
+from kvet.lane import Lane, borrow_lane, choose_lane, fork_lane, open_lanes
 from kvet.model import SourceTree
 from kvet.series import apply_series
 from kvet.store import write_json
 from tests.conftest import git, make_patch
+
+NEW_FILES = """\
+--- /dev/null
++++ b/lib/new/one.c
+@@ -0,0 +1 @@
++int one;
+--- /dev/null
++++ b/include/new.h
+@@ -0,0 +1 @@
++int new;
+"""
 
 
 @pytest.fixture
@@ -117,3 +128,41 @@ def test_a_folder_becomes_a_file_and_back(tree: SourceTree, repo: Repo, tmp_path
     assert (lane.src / "mm").read_text(encoding="utf-8") == "x\n"
     lane.sync(repo, tree.tree_id)
     assert (lane.src / "mm/a.c").is_file()
+
+
+def test_a_borrowing_lane_copies_what_its_series_reaches_alone(
+    tree: SourceTree, repo: Repo, trees: list[str], tmp_path: Path
+) -> None:
+    lane = lane_of(tree, repo, tmp_path, trees[0])
+    lane.sync(repo, trees[0])
+    (lane.out / "mm.o").write_text("object", encoding="ascii")
+    before = stamps(lane)
+    made = borrow_lane(lane, tmp_path / "lanes" / "foreign-1", repo, trees[1])
+    assert set(made.sync(repo, trees[1])) == {"mm/a.c", "mm/b.c"}
+    assert "include" in made.borrowed and "mm" not in made.borrowed
+    assert "three" in (made.src / "mm/b.c").read_text(encoding="utf-8")
+    assert list((made.src / "include").iterdir()) == []
+    assert (made.out / "mm.o").read_text(encoding="ascii") == "object"
+    shown = {mount.inside: mount.host for mount in made.mounts()}
+    assert shown["/kvet/src"] == made.src
+    assert shown["/kvet/src/include"] == lane.src / "include"
+    # the lane it was taken from is as it was
+    assert stamps(lane) == before
+    assert "three" in (lane.src / "mm/a.c").read_text(encoding="utf-8")
+    assert "three" not in (lane.src / "mm/b.c").read_text(encoding="utf-8")
+
+
+def test_a_borrowing_lane_takes_new_files_and_folders(
+    tree: SourceTree, repo: Repo, tmp_path: Path
+) -> None:
+    patch = tmp_path / "new.patch"
+    patch.write_text(NEW_FILES, encoding="utf-8")
+    wanted = apply_series(repo, tree.tree_id, [patch]).tree_id
+    lane = lane_of(tree, repo, tmp_path, tree.tree_id)
+    made = borrow_lane(lane, tmp_path / "lanes" / "foreign-1", repo, wanted)
+    made.sync(repo, wanted)
+    assert (made.src / "lib/new/one.c").read_text(encoding="utf-8") == "int one;\n"
+    assert (made.src / "include/new.h").read_text(encoding="utf-8") == "int new;\n"
+    assert not (lane.src / "lib/new").exists()
+    assert not (lane.src / "include/new.h").exists()
+    assert "mm" in made.borrowed and "include" not in made.borrowed
