@@ -133,7 +133,7 @@ class Builder:
         for path, status in request.series.changed.items():
             if status != "D":
                 (partial / "patched" / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(lane.src / path, partial / "patched" / path)
+                shutil.copyfile(lane.source(path), partial / "patched" / path)
         shutil.copyfile(lane.folder / "build.log", partial / "build.log")
         release = (out / "include/config/kernel.release").read_text(encoding="utf-8").strip()
         write_json(

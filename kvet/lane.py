@@ -67,6 +67,13 @@ class Lane:
             Mount(self.out, "/kvet/out", writable=True),
         )
 
+    def source(self, path: str) -> Path:
+        """Where the source file `path` lies, be it borrowed."""
+        for name, folder in self.borrowed.items():
+            if path.startswith(f"{name}/"):
+                return folder / path[len(name) + 1 :]
+        return self.src / path
+
     def kconfig_roots(self) -> tuple[Path, ...]:
         """The folders that hold all Kconfig files of an arm64 kernel."""
         foreign = re.compile(r"arch/(?!arm64(/|$))")

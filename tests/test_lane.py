@@ -142,6 +142,8 @@ def test_a_borrowing_lane_copies_what_its_series_reaches_alone(
     assert "include" in made.borrowed and "mm" not in made.borrowed
     assert "three" in (made.src / "mm/b.c").read_text(encoding="utf-8")
     assert list((made.src / "include").iterdir()) == []
+    assert made.source("include/a.h") == lane.src / "include/a.h"
+    assert made.source("mm/a.c") == made.src / "mm/a.c"
     assert (made.out / "mm.o").read_text(encoding="ascii") == "object"
     shown = {mount.inside: mount.host for mount in made.mounts()}
     assert shown["/kvet/src"] == made.src

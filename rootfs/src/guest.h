@@ -57,6 +57,7 @@ struct reader_counts {
 };
 void start_readers(int count);
 void stop_readers(void);
+long reader_ticks(void);
 const struct reader_counts *reader_counts(void);
 void report_readers(void);
 

@@ -192,6 +192,28 @@ void start_readers(int count)
 	}
 }
 
+/* Processor time that the readers have spent, in ticks. */
+long reader_ticks(void)
+{
+	static char text[4096];
+	unsigned long user, system;
+	long ticks = 0;
+	char path[32];
+	char *rest;
+	int i;
+
+	for (i = 0; i < nr_readers; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", readers[i]);
+		if (read_file(path, text, sizeof(text)) <= 0 || !(rest = strrchr(text, ')')))
+			continue;
+		/* fields 14 and 15 of proc(5), counted from the name, which is the second */
+		if (sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			   &user, &system) == 2)
+			ticks += user + system;
+	}
+	return ticks;
+}
+
 /* A dump that has begun goes on to its end: see to the rest meanwhile. */
 void stop_readers(void)
 {

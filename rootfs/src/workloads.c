@@ -9,17 +9,6 @@
 
 #include "guest.h"
 
-/* Wait SECONDS; every quarter of a second the counters go to the report. */
-static void wait_and_report(double seconds)
-{
-	double until = uptime() + seconds;
-
-	while (uptime() < until) {
-		usleep(250000);
-		relay(CHURN_STATS);
-	}
-}
-
 /* The number behind NAME in the module's counters. */
 static long counter(const char *name)
 {
@@ -31,6 +20,38 @@ static long counter(const char *name)
 		return -1;
 	found = strstr(text, key);
 	return found ? strtol(found + strlen(key), NULL, 10) : -1;
+}
+
+/* Uptime at which a thread of the race was last seen to get on. */
+static double progressed;
+
+static void watch_progress(void)
+{
+	static long last = -1;
+	/* a reader may be at one dump for long, but then it is busy */
+	long now = counter("churns") + counter("walks_done") + reader_ticks();
+
+	if (now != last)
+		progressed = uptime();
+	last = now;
+}
+
+/* Threads that wait for each other for ever: more time does not help them. */
+static int stuck(void)
+{
+	return uptime() - progressed > 3;
+}
+
+/* Wait SECONDS; every quarter of a second the counters go to the report. */
+static void wait_and_report(double seconds)
+{
+	double until = uptime() + seconds;
+
+	while (uptime() < until) {
+		usleep(250000);
+		relay(CHURN_STATS);
+		watch_progress();
+	}
 }
 
 /*
@@ -80,11 +101,15 @@ void run_ptdump_race(void)
 	}
 	start_readers(option_number("readers", 1));
 	wait_and_report(option_number("seconds", 4));
-	for (tries = 0; tries < 8 * option_number("seconds", 4) && wants_exposure(); tries++)
+	for (tries = 0; tries < 8 * option_number("seconds", 4) && wants_exposure() && !stuck(); tries++)
 		wait_and_report(0.25);
 	/* on a slow kernel the first dump may take longer: a run without one says nothing */
-	for (tries = 0; tries < 40 && option_number("readers", 1) && !reader_counts()->reads; tries++)
+	for (tries = 0; tries < 40 && option_number("readers", 1) && !reader_counts()->reads; tries++) {
+		if (stuck())
+			break;
 		wait_and_report(0.25);
+	}
+	say("# kvet stage stop %.3f", uptime());
 	stop_readers();
 	relay(CHURN_STOP);
 	report_readers();
@@ -149,6 +174,7 @@ void run_test_vmalloc(void)
 		 option_number("mask", 1023));
 	/* runs all tests in its init and then refuses to stay: -EAGAIN is success */
 	error = load_while_reporting("test_vmalloc", params);
+	say("# kvet stage stop %.3f", uptime());
 	stop_readers();
 	relay(CHURN_STOP);
 	report_readers();
