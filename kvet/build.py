@@ -94,7 +94,8 @@ class Builder:
         started = time.monotonic()
         repo = self.repo(request.source)
         tree = request.series.tree_id
-        lane = choose_lane(group, repo, request.source.path, request.source.tree_id, tree)
+        base = request.source.tree_id
+        lane = choose_lane(group, repo, request.source.path, base, tree, fork=not request.foreign)
         if request.foreign:
             # what foreign code leaves behind goes with the copy
             lane = borrow_lane(lane, group / f"foreign-{os.getpid()}", repo, tree)

@@ -24,6 +24,7 @@ from kvet.toolchain import CROSS_COMPILE
 
 BLAMED = re.compile(r"^([0-9a-f]{40}) \d+ (\d+)")
 TRANSLATED = re.compile(rb"^0x([0-9a-f]+):", re.MULTILINE)
+ROW = re.compile(rb"\s*(\d+)\s+(0x[0-9a-f]+)")
 LOG = "asm.log"
 MOST_LOG_BYTES = 64 << 20
 
@@ -125,12 +126,13 @@ def _rows(vmlinux: Path, names: Iterable[str]) -> Iterator[tuple[str, str, str]]
     done = proc.run((f"{CROSS_COMPILE}objdump", "--dwarf=decodedline", str(vmlinux)))
     if done.returncode:
         raise InfraError(f"objdump cannot read the lines of {vmlinux}")
-    # the table of a kernel is more than 100 MB of text, nearly all of it about other files
-    wanted = b"|".join(re.escape(name.encode()) for name in sorted(names))
-    row = re.compile(rb"^(%s)\s+(\d+)\s+(0x[0-9a-f]+)" % wanted, re.MULTILINE)
-    for found in row.finditer(done.stdout) if wanted else ():
-        name, line, address = (part.decode() for part in found.groups())
-        yield name, line, address
+    # the table of a kernel is more than 100 MB of text, nearly all of it about other files: to
+    # look for a plain string is ten times as fast as to look for an expression
+    for name in sorted(names):
+        start, at = f"\n{name} ".encode(), -1
+        while (at := done.stdout.find(start, at + 1)) >= 0:
+            if found := ROW.match(done.stdout, at + len(start)):
+                yield name, found[1].decode(), found[2].decode()
 
 
 def _files_at(vmlinux: Path, addresses: Iterable[int]) -> dict[int, set[str]]:

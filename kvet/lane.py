@@ -29,8 +29,11 @@ SOURCE = "/kvet/src"
 DEPENDENCY = re.compile(
     rb"(?:^|\s)(?:/kvet/src/|\.\./src/)?([\w][\w./+-]*\.(?:h|c|S|lds|dts\w*))\b"
 )
-# a lane is forked when the cheapest one would recompile more than this share of its objects
-FORK_SHARE = 0.3
+# a lane is forked when the cheapest one would recompile more than this share of its objects:
+# so many compilations take as long, from ccache, as the copy
+FORK_SHARE = 0.05
+# what every build links anew, more than half of an O= tree
+LINKED = re.compile(r"vmlinux(\.o)?|System\.map|\.tmp_vmlinux.*")
 MAX_LANES = 3
 
 
@@ -150,10 +153,13 @@ def open_lanes(folder: Path) -> list[Lane]:
     return [Lane(sub, read_json(sub / "lane.json")) for sub in found]
 
 
-def choose_lane(folder: Path, repo: Repo, source: Path, base: str, tree: str) -> Lane:
+def choose_lane(
+    folder: Path, repo: Repo, source: Path, base: str, tree: str, *, fork: bool = True
+) -> Lane:
     """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much.
 
-    The caller holds the lock of `folder`: a lane that is half made was left by a crash.
+    Without `fork` it takes what there is: for a copy that nobody will build in again. The
+    caller holds the lock of `folder`: a lane that is half made was left by a crash.
     """
     for sub in folder.glob("lane-*"):
         if not (sub / "lane.json").exists():
@@ -164,7 +170,7 @@ def choose_lane(folder: Path, repo: Repo, source: Path, base: str, tree: str) ->
     costs = [(lane.cost(repo, tree), i) for i, lane in enumerate(lanes)]
     cost, best = min(costs)
     objects = lanes[best].dependents().get("*", 0)
-    if cost <= FORK_SHARE * objects or len(lanes) >= MAX_LANES:
+    if not fork or cost <= FORK_SHARE * objects or len(lanes) >= MAX_LANES:
         return lanes[best]
     return fork_lane(lanes[best], folder / f"lane-{len(lanes) + 1}")
 
@@ -235,7 +241,11 @@ def _clear(folder: Path) -> None:
 
 
 def _copy_objects(lane: Lane, fork: Lane) -> Lane:
-    _copy(lane.out, fork.out, link=False)
+    """Give `fork` the O= tree of `lane` with its mtimes, but for what is linked anew anyway."""
+    fork.out.mkdir()
+    entries = [str(p) for p in sorted(lane.out.iterdir()) if not LINKED.fullmatch(p.name)]
+    if entries:
+        _cp("-a", "--target-directory", str(fork.out), "--", *entries)
     if (lane.folder / "dependents.json").exists():
         shutil.copy2(lane.folder / "dependents.json", fork.folder)
     fork.save()
@@ -246,9 +256,10 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
     """`cp -a`, with hard links where both are on one file system."""
     same_device = os.stat(source).st_dev == os.stat(target.parent).st_dev
     flag = "-al" if link and same_device else "-a"
-    done = proc.run(
-        ("cp", flag, "--reflink=auto", "--no-target-directory", str(source), str(target)),
-        timeout_s=900,
-    )
+    _cp(flag, "--no-target-directory", str(source), str(target))
+
+
+def _cp(*args: str) -> None:
+    done = proc.run(("cp", "--reflink=auto", *args), timeout_s=900)
     if done.returncode:
-        raise InfraError(f"cannot copy {source}: {done.stderr.decode(errors='replace').strip()}")
+        raise InfraError(f"cannot copy: {done.stderr.decode(errors='replace').strip()}")

@@ -88,7 +88,7 @@ class Make:
         log.unlink(missing_ok=True)
         done = self._make("Image", "modules", log=log)
         self._remember_warnings()
-        if len(self.compiled) >= OBJECTS_WORTH_INDEXING:
+        if len(self.compiled) >= OBJECTS_WORTH_INDEXING and not self.request.foreign:
             self.lane.index_dependents()
         if done.returncode:
             return self._blame(log)

@@ -88,6 +88,8 @@ def test_a_flip_of_a_common_header_gets_its_own_lane(
     near = apply_series(repo, tree.tree_id, [source]).tree_id
     far = apply_series(repo, tree.tree_id, [header]).tree_id
     assert lane_of(tree, repo, tmp_path, near).folder == lane.folder
+    given = (tmp_path / "lanes", repo, tree.path, tree.tree_id, far)
+    assert choose_lane(*given, fork=False).folder == lane.folder
     assert lane_of(tree, repo, tmp_path, far).folder != lane.folder
     assert len(open_lanes(tmp_path / "lanes")) == 2
 
@@ -98,9 +100,11 @@ def test_a_fork_is_independent(
     lane = lane_of(tree, repo, tmp_path, trees[0])
     (lane.out / "x.o").write_text("object")
     os.utime(lane.out / "x.o", (1, 1))
+    (lane.out / ".tmp_vmlinux1").write_text("linked anew by every build")
     fork = fork_lane(lane, tmp_path / "lanes" / "lane-9")
     fork.sync(repo, trees[0])
     assert os.stat(fork.out / "x.o").st_mtime == 1
+    assert [p.name for p in fork.out.iterdir()] == ["x.o"]
     assert "three" not in (lane.src / "mm/a.c").read_text(encoding="utf-8")
     assert lane.tree == tree.tree_id
 
