@@ -207,15 +207,12 @@ unsigned long kvet_churn_base(void)
  */
 void kvet_churn_stop(void)
 {
-	uint i, left, tries;
+	uint i, left;
 
-	for (tries = 0; tries < 300; tries++) {
+	do {
 		for (i = 0, left = 0; i < nr_churners; i++)
 			left += !READ_ONCE(churners[i].finished);
-		if (!left)
-			return;
-		msleep(10);
-	}
+	} while (left && kvet_wait(3));
 }
 
 void kvet_churn_show(struct seq_file *m)

@@ -96,10 +96,8 @@ int kvet_hotplug_start(void)
 
 void kvet_hotplug_stop(void)
 {
-	uint tries;
-
-	for (tries = 0; tries < 500 && !READ_ONCE(finished); tries++)
-		msleep(10);
+	while (!READ_ONCE(finished) && kvet_wait(5))
+		;
 }
 
 #else

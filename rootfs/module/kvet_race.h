@@ -76,6 +76,7 @@ extern u64 kvet_seed;
 extern uint kvet_amplify;
 extern bool kvet_stopping;
 void kvet_sleep(uint ms);
+bool kvet_wait(uint seconds);
 extern uint kvet_rest;
 
 /* Microseconds between two walks of a walker, or one of these. */

@@ -89,10 +89,22 @@ void kvet_sleep(uint ms)
 	wait_event_timeout(stopped, READ_ONCE(kvet_stopping), msecs_to_jiffies(ms));
 }
 
+static unsigned long stopped_at;
+
 static void stop(void)
 {
+	stopped_at = jiffies;
 	WRITE_ONCE(kvet_stopping, true);
 	wake_up_all(&stopped);
+}
+
+/* Sleep a moment, unless the workload was stopped more than so many seconds ago. */
+bool kvet_wait(uint seconds)
+{
+	if (time_after(jiffies, stopped_at + seconds * HZ))
+		return false;
+	msleep(10);
+	return true;
 }
 
 static bool init_mm_lock_free(void)

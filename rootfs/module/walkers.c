@@ -122,13 +122,10 @@ int kvet_walkers_start(uint count, uint wx_count)
 
 void kvet_walkers_stop(void)
 {
-	uint i, left, tries;
+	uint i, left;
 
-	for (tries = 0; tries < 500; tries++) {
+	do {
 		for (i = 0, left = 0; i < nr_walkers; i++)
 			left += !READ_ONCE(walkers[i].finished);
-		if (!left)
-			return;
-		msleep(10);
-	}
+	} while (left && kvet_wait(5));
 }
