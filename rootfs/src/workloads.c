@@ -22,24 +22,25 @@ static long counter(const char *name)
 	return found ? strtol(found + strlen(key), NULL, 10) : -1;
 }
 
-/* Uptime at which a thread of the race was last seen to get on. */
-static double progressed;
+/* What grows while somebody gets on, and the uptime at which it last did. */
+struct progress {
+	long count;
+	double at;
+};
 
-static void watch_progress(void)
+static struct progress race, reading;
+
+static void sample(struct progress *progress, long count)
 {
-	static long last = -1;
-	/* a reader may be at one dump for long, but then it is busy */
-	long now = counter("churns") + counter("walks_done") + reader_ticks();
-
-	if (now != last)
-		progressed = uptime();
-	last = now;
+	if (count != progress->count || !progress->at)
+		progress->at = uptime();
+	progress->count = count;
 }
 
 /* Threads that wait for each other for ever: more time does not help them. */
-static int stuck(void)
+static int stuck(const struct progress *progress)
 {
-	return uptime() - progressed > 3;
+	return uptime() - progress->at > 3;
 }
 
 /* Wait SECONDS; every quarter of a second the counters go to the report. */
@@ -50,7 +51,9 @@ static void wait_and_report(double seconds)
 	while (uptime() < until) {
 		usleep(250000);
 		relay(CHURN_STATS);
-		watch_progress();
+		/* a reader may be at one dump for long, but then it is busy */
+		sample(&reading, reader_ticks());
+		sample(&race, counter("churns") + counter("walks_done") + reading.count);
 	}
 }
 
@@ -86,9 +89,26 @@ static int start_module(int threads)
 	return load_module("kvet_race", params);
 }
 
+static void wait_for_floor(void)
+{
+	int tries, most = 8 * option_number("seconds", 4);
+
+	for (tries = 0; tries < most && wants_exposure() && !stuck(&race); tries++)
+		wait_and_report(0.25);
+}
+
+/* On a slow kernel the first dump may take longer: a run without one says nothing. */
+static void wait_for_a_dump(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 40 && !reader_counts()->reads && !stuck(&reading); tries++)
+		wait_and_report(0.25);
+}
+
 void run_ptdump_race(void)
 {
-	int error, tries;
+	int error;
 
 	say("1..2");
 	say("# kvet stage start %.3f", uptime());
@@ -101,14 +121,9 @@ void run_ptdump_race(void)
 	}
 	start_readers(option_number("readers", 1));
 	wait_and_report(option_number("seconds", 4));
-	for (tries = 0; tries < 8 * option_number("seconds", 4) && wants_exposure() && !stuck(); tries++)
-		wait_and_report(0.25);
-	/* on a slow kernel the first dump may take longer: a run without one says nothing */
-	for (tries = 0; tries < 40 && option_number("readers", 1) && !reader_counts()->reads; tries++) {
-		if (stuck())
-			break;
-		wait_and_report(0.25);
-	}
+	wait_for_floor();
+	if (option_number("readers", 1))
+		wait_for_a_dump();
 	say("# kvet stage stop %.3f", uptime());
 	stop_readers();
 	relay(CHURN_STOP);
