@@ -174,8 +174,15 @@ class Make:
         return tuple(sorted(text for texts in known.values() for text in texts))
 
     def _require(self, done: proc.Completed) -> None:
-        if done.returncode:
-            raise InfraError("make failed while configuring:\n" + "\n".join(self.tail[-15:]))
+        if not done.returncode:
+            return
+        # kbuild frames what the user must know, like a compiler that is too old, in stars
+        framed = [x.strip("* ").rstrip(".") for x in self.tail if x.startswith("***")]
+        if text := ", ".join(" ".join(x.split()) for x in framed if x):
+            version = self.request.toolchain.version
+            hint = f"{version} is used; --toolchain {{gcc,clang}}-N takes version N"
+            raise InfraError(f"this tree cannot be configured: {text}", hint=hint)
+        raise InfraError("make failed while configuring:\n" + "\n".join(self.tail[-15:]))
 
     def _blame(self, log: Path) -> Finding:
         """The compiler's first error; trouble of the host is an InfraError instead."""

@@ -259,7 +259,7 @@ class Runner:
             except UserError:
                 raise
             except KvetError as trouble:
-                error = trouble.message
+                error = f"{trouble.message} ({trouble.hint})" if trouble.hint else trouble.message
                 step.say("error")
         seconds = round(time.monotonic() - started, 2)
         for each in batch:

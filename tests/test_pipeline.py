@@ -243,6 +243,20 @@ def test_a_lost_option_names_itself_and_its_dependency(
     assert "small.config" in caught.value.message
 
 
+def test_a_compiler_that_the_tree_refuses_is_told_in_one_line(
+    project: FakeProject, run: Callable[..., Record]
+) -> None:
+    makefile = project.root / "tree" / "Makefile"
+    refusal = "\t@printf '***\\n*** C compiler is too old.\\n***   Minimum: 17\\n'; exit 1\n"
+    text = makefile.read_text(encoding="utf-8").replace("\t@: > $(O)/.config\n", refusal)
+    makefile.write_text(text, encoding="utf-8")
+    record = run("stock")
+    error = cell(record, "stock")["reason"]
+    assert "this tree cannot be configured: C compiler is too old, Minimum: 17 (" in error
+    assert "--toolchain {gcc,clang}-N" in error
+    assert "\n" not in error
+
+
 def test_a_patch_that_does_not_apply_ends_the_run_before_any_build(
     project: FakeProject, run: Callable[..., Record]
 ) -> None:
