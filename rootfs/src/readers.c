@@ -214,32 +214,31 @@ long reader_ticks(void)
 	return ticks;
 }
 
-/* A dump that has begun goes on to its end: see to the rest meanwhile. */
+/*
+ * A dump that has begun goes on to its end, on a slow kernel for seconds: until
+ * then locks are held and tables are in use. A reader that sleeps in the kernel
+ * for ever does not die; it is left alone, and said so in the report.
+ */
 void stop_readers(void)
 {
-	int i;
+	int i, left = nr_readers, idle = 0;
+	long now, last = -1;
 
 	for (i = 0; i < nr_readers; i++)
 		kill(readers[i], SIGKILL);
-}
-
-static void wait_for_readers(void)
-{
-	int tries, left;
-
-	/* a reader that is stuck in the kernel does not die: do not wait for ever */
-	for (tries = 0, left = nr_readers; left > 0 && tries < 400; tries++) {
+	while (left > 0 && idle < 800) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			left--;
-		if (left > 0)
-			usleep(5000);
+		now = reader_ticks();
+		idle = now == last ? idle + 1 : 0;
+		last = now;
+		usleep(left > 0 ? 5000 : 0);
 	}
 	say("# kvet state readers_stuck %d", left);
 }
 
 void report_readers(void)
 {
-	wait_for_readers();
 	say("# kvet metric dump_reads %ld reads", counts->reads);
 	say("# kvet metric dump_bytes %ld bytes", counts->bytes);
 	say("# kvet metric longest_read %.6f s", counts->longest);
