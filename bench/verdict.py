@@ -48,7 +48,7 @@ def main() -> None:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         whole = time.time() - started
         found = next(Path(scratch).glob("*/events.jsonl"), None)
-        if found is None:
+        if found is None or done.returncode not in (0, 1, 4):
             sys.exit(done.stderr)
         events = [json.loads(x) for x in found.read_text(encoding="utf-8").splitlines()]
     built = [e for e in events if e["stage"] == "build" and e["kind"] == "end"][-1]
