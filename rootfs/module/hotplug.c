@@ -4,6 +4,11 @@
  * (mem=) to leave the end of its memory alone; that part is added, which maps
  * it into the linear map, and removed again, which frees those tables. Walkers
  * of the whole kernel half are kept out by mem_hotplug_begin() alone.
+ *
+ * The architecture's half of the work is all that matters here. The other half
+ * keeps memblock's list up to date, which pfn_is_map_memory() reads without a
+ * lock: with DEBUG_VM a table that is freed at that moment is now and then
+ * taken for no memory at all, "kernel BUG in free_pages", whatever the design.
  */
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -16,6 +21,10 @@
 #ifdef CONFIG_MEMORY_HOTREMOVE
 
 static u64 start, size;
+static void (*begin)(void), (*done)(void);
+static int (*add)(int nid, u64 start, u64 size, struct mhp_params *params);
+/* a kernel that has no last argument does not look at it */
+static void (*remove)(u64 start, u64 size, void *altmap, void *pgmap);
 static struct rnd_state random;
 static bool finished = true;
 
@@ -41,18 +50,32 @@ static int find_range(void)
 	return 0;
 }
 
+static int find_functions(void)
+{
+	begin = kvet_lookup("mem_hotplug_begin");
+	done = kvet_lookup("mem_hotplug_done");
+	add = kvet_lookup("arch_add_memory");
+	remove = kvet_lookup("arch_remove_memory");
+	return begin && done && add && remove ? 0 : -ENOENT;
+}
+
 static int come_and_go(void *unused)
 {
+	struct mhp_params params = { .pgprot = PAGE_KERNEL };
+	int ret;
+
 	while (!READ_ONCE(kvet_stopping)) {
-		if (add_memory(0, start, size, MHP_NONE)) {
-			pr_err("kvet_race: memory at 0x%llx cannot be added\n", start);
+		begin();
+		ret = add(0, start, size, &params);
+		done();
+		if (ret) {
+			pr_err("kvet_race: memory at 0x%llx cannot be added: %d\n", start, ret);
 			break;
 		}
 		usleep_range(100, 100 + kvet_random(&random, 20000));
-		if (remove_memory(start, size)) {
-			pr_err("kvet_race: memory at 0x%llx cannot be removed\n", start);
-			break;
-		}
+		begin();
+		remove(start, size, NULL, NULL);
+		done();
 		kvet_count(KVET_hotplugs);
 		/* a removal keeps every walker out: leave them room */
 		msleep(20 + kvet_random(&random, 80));
@@ -77,8 +100,13 @@ static struct kprobe free_tables = {
 
 int kvet_hotplug_start(void)
 {
-	int ret = find_range();
+	int ret = find_functions();
 
+	if (ret) {
+		pr_err("kvet_race: this kernel cannot add and remove memory\n");
+		return ret;
+	}
+	ret = find_range();
 	if (ret) {
 		pr_err("kvet_race: no memory is left over to add and remove; boot with mem=\n");
 		return ret;
