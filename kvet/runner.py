@@ -12,8 +12,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +23,9 @@ from kvet.build import Builder, BuildFailure
 from kvet.buildkey import BuildRequest
 from kvet.coverage import PatchLines, patch_lines
 from kvet.emulator import faults_of
-from kvet.errors import InfraError, KvetError, UserError
+from kvet.errors import KvetError, UserError
 from kvet.events import Event, Events
+from kvet.executor import open_executor
 from kvet.lane import cheapest_first, open_lanes
 from kvet.machine import find_qemu, resolve_accel
 from kvet.model import Attempt, Build, Cell, Role, SourceTree, Status
@@ -91,7 +91,7 @@ class Runner:
             wanted = 0 if run.reused else run.wanted
             self.events.emit(Event("plan", "run", run.cell.id, done=self._jobs(), total=wanted))
         try:
-            with self._executor() as executor:
+            with open_executor(self.plan.executor, self._jobs()) as executor:
                 for batch in self._batches():
                     self._run_batch(batch, executor)
             self._code = self._compare_code()
@@ -375,27 +375,7 @@ class Runner:
                 if attempt.status in COUNTED:
                     run.add(attempt)
 
-    @contextmanager
-    def _executor(self) -> Iterator[Executor]:
-        """Local threads, as many as the guests' vCPUs fit the host; or a dask scheduler."""
-        if self.plan.executor:
-            yield _dask_executor(self.plan.executor)
-            return
-        with ThreadPoolExecutor(self._jobs(), thread_name_prefix="boot") as executor:
-            yield executor
-
     def _jobs(self) -> int:
         """How many boots run at a time."""
         vcpus = max(cell.machine.vcpus for cell in self.plan.cells)
         return self.plan.jobs or max(1, (os.cpu_count() or 1) // vcpus)
-
-
-def _dask_executor(url: str) -> Executor:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InfraError(
-            "--executor needs dask.distributed", hint=".venv/bin/pip install 'kvet[executor]'"
-        ) from error
-    executor: Executor = Client(url, timeout=30).get_executor()
-    return executor
