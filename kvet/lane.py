@@ -159,11 +159,12 @@ def choose_lane(
     """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much.
 
     Without `fork` it takes what there is: for a copy that nobody will build in again. The
-    caller holds the lock of `folder`: a lane that is half made was left by a crash.
+    caller holds the lock of `folder`: a lane that is half made, or a copy for foreign
+    code, was left by a crash.
     """
-    for sub in folder.glob("lane-*"):
-        if not (sub / "lane.json").exists():
-            shutil.rmtree(sub, ignore_errors=True)
+    half = (sub for sub in folder.glob("lane-*") if not (sub / "lane.json").exists())
+    for left in (*half, *folder.glob("foreign-*")):
+        shutil.rmtree(left, ignore_errors=True)
     lanes = open_lanes(folder)
     if not lanes:
         return _new_lane(folder / "lane-1", source, base)

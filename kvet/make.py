@@ -21,7 +21,7 @@ ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error
 # errors that stand at no source line: of the linker, of modpost, of a compiler's options
 LINK_ERROR = re.compile(
     r"undefined reference to|multiple definition of|^ERROR: modpost|ld\.lld: error"
-    r"|^(?:cc1\S*|\S*gcc|\S*clang[\d.-]*): (?:fatal )?error: "
+    r"|^(?:cc1\S*|\S*(?:gcc|clang)[\d.-]*): (?:fatal )?error: "
 )
 WARNING = re.compile(r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? warning: (?P<text>.*)$")
 COMPILED = re.compile(r"^\s+(?:CC|AS|LD|AR|HOSTCC)\s+(?:\[M\]\s+)?(?P<target>\S+)$")
@@ -47,6 +47,7 @@ class Make:
         self.jobs = jobs
         self.ccache = root / "ccache"
         self.on_object = on_object
+        self.objects = int(lane.dependents().get("*", 0))
         self.compiled: set[str] = set()
         self.seen: dict[str, set[str]] = {}
         self.tail: list[str] = []
@@ -155,7 +156,7 @@ class Make:
         self.tail = [*self.tail[-400:], line]
         if found := COMPILED.match(line):
             self.compiled.add(found["target"])
-            self.on_object(len(self.compiled), int(self.lane.dependents().get("*", 0)))
+            self.on_object(len(self.compiled), self.objects)
         elif found := WARNING.match(line):
             self.seen.setdefault(found["file"], set()).add(f"{found['file']}: {found['text']}")
 

@@ -115,10 +115,13 @@ def test_half_a_lane_is_removed_by_the_one_who_may_make_lanes(
     """Another run may be making it: whoever only looks must leave it alone."""
     half = tmp_path / "lanes" / "lane-7"
     (half / "out").mkdir(parents=True)
+    foreign = tmp_path / "lanes" / "foreign-7"
+    (foreign / "out").mkdir(parents=True)
     assert open_lanes(tmp_path / "lanes") == []
     assert (half / "out").is_dir()
     assert lane_of(tree, repo, tmp_path, trees[0]).folder.name == "lane-1"
     assert not half.exists()
+    assert not foreign.exists()
 
 
 def test_a_folder_becomes_a_file_and_back(tree: SourceTree, repo: Repo, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from kvet.cache import cache_root
 from kvet.config import load_matrix
 from kvet.errors import UserError
 from kvet.events import Event, Events
+from kvet.make import LINK_ERROR
 from kvet.matrix import plan_cells
 from kvet.model import Limits
 from kvet.report import surprises, text_report
@@ -241,6 +242,12 @@ def test_a_lost_option_names_itself_and_its_dependency(
     assert "CONFIG_PTDUMP_DEBUGFS" in caught.value.message
     assert "ABSENT" in caught.value.message
     assert "small.config" in caught.value.message
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "aarch64-linux-gnu-gcc-13", "clang", "clang-19"])
+def test_an_error_of_a_compilers_options_is_one_whatever_its_version(compiler: str) -> None:
+    assert LINK_ERROR.search(f"{compiler}: error: unrecognized command-line option '-mx'")
+    assert not LINK_ERROR.search(f"{compiler}: warning: '-mx' is deprecated")
 
 
 def test_a_compiler_that_the_tree_refuses_is_told_in_one_line(
