@@ -19,26 +19,29 @@
 #include <linux/delay.h>
 #include <linux/hash.h>
 #include <linux/kthread.h>
+#include <linux/uaccess.h>
 
 #include "kvet_race.h"
 
-#define MAX_SITES	48
+#define MAX_SITES	160
 #define FREER_SITES	8	/* for each function */
-#define WALK_SITES	8
 #define MAX_TASKS	24
 #define NEAR		0x2000UL
 #define INSN_SIZE	4
+#define STEP_US		5
 
 struct site {
 	struct kprobe probe;
 	unsigned long hits;
 	bool on;
+	bool load;		/* of a walk, which may read entries here */
 };
 
 struct pausing {
 	struct task_struct *task;
 	struct pt_regs saved;
 	u32 pause_us;
+	unsigned long *entry;	/* that is about to be read, if it is churned */
 	bool busy;		/* saved is in use: from the diversion to resume() */
 	bool again;		/* the pause is over: let the instruction go */
 };
@@ -72,8 +75,21 @@ static noinline void pause(void)
 {
 	struct pausing *me = pausing_of(current);
 
-	if (me)
+	unsigned long before, now;
+	u32 left;
+
+	if (!me)
+		return;
+	if (!me->entry || get_kernel_nofault(before, me->entry)) {
 		udelay(me->pause_us);
+		return;
+	}
+	for (left = me->pause_us; left >= STEP_US; left -= STEP_US) {
+		udelay(STEP_US);
+		/* what was to happen in the meantime has happened */
+		if (get_kernel_nofault(now, me->entry) || now != before)
+			return;
+	}
 }
 
 static noinline void resume(void)
@@ -91,6 +107,48 @@ static int resume_here(struct kprobe *probe, struct pt_regs *regs)
 	me->again = true;
 	me->busy = false;
 	return 1;
+}
+
+static bool is_load(u32 insn)
+{
+	/* ldr xN, [xM, #imm] and ldr xN, [xM, xK, lsl] */
+	return (insn & 0xffc00000) == 0xf9400000 || (insn & 0xffe0ec00) == 0xf8606800;
+}
+
+/* Where such a load reads from. */
+static unsigned long load_address(u32 insn, struct pt_regs *regs)
+{
+	u32 base = (insn >> 5) & 31, index = (insn >> 16) & 31;
+	unsigned long addr = base == 31 ? regs->sp : regs->regs[base];
+
+	if ((insn & 0xffc00000) == 0xf9400000)
+		return addr + ((insn >> 10) & 0xfff) * 8;
+	return addr + (pt_regs_read_reg(regs, index) << ((insn >> 12) & 1 ? 3 : 0));
+}
+
+/*
+ * Plan a pause on this pass: mostly none, seldom a long one. False for none.
+ *
+ * A walk reads thousands of entries, of which the few that are churned matter:
+ * there it waits for the entry to change, for as long as a freer takes.
+ */
+static bool plan_pause(struct pausing *me, struct site *site, struct pt_regs *regs, u32 roll)
+{
+	u32 odds = 4, longest = (roll >> 6) & 7 ? 40 : 400;
+	unsigned long addr;
+
+	me->entry = NULL;
+	if (site->load) {
+		odds = 64;
+		addr = load_address(le32_to_cpu(site->probe.opcode), regs);
+		if (kvet_churned_entry(addr)) {
+			me->entry = (unsigned long *)addr;
+			odds = 8;
+			longest = 2000;
+		}
+	}
+	me->pause_us = roll % odds ? 0 : (roll >> 9) % longest;
+	return me->pause_us;
 }
 
 static int pause_here(struct kprobe *probe, struct pt_regs *regs)
@@ -111,11 +169,9 @@ static int pause_here(struct kprobe *probe, struct pt_regs *regs)
 		return 0;
 	}
 	roll = hash_64(kvet_seed + atomic_inc_return(&passes), 32);
-	/* three passes of four go through at full speed, few wait long */
-	if (READ_ONCE(kvet_stopping) || (roll & 3))
+	if (READ_ONCE(kvet_stopping) || !plan_pause(me, site, regs, roll))
 		return 0;
 	kvet_count(KVET_delays);
-	me->pause_us = (roll >> 8) % ((roll >> 2) & 7 ? 40 : 400);
 	me->busy = true;
 	me->saved = *regs;
 	regs->pc = (unsigned long)pause;
@@ -136,7 +192,7 @@ static unsigned long size_of(unsigned long addr)
 	return lookup && lookup(addr, &size, &offset) ? size - offset : 0;
 }
 
-static void add_site(unsigned long addr)
+static void add_site(unsigned long addr, bool load)
 {
 	struct site *site = &sites[nr_sites];
 	unsigned int i;
@@ -148,6 +204,7 @@ static void add_site(unsigned long addr)
 		return;
 	site->probe.addr = (void *)addr;
 	site->probe.pre_handler = pause_here;
+	site->load = load;
 	/* some instructions cannot be probed: others will be */
 	site->on = !register_kprobe(&site->probe);
 	if (site->on)
@@ -156,37 +213,47 @@ static void add_site(unsigned long addr)
 		memset(site, 0, sizeof(*site));
 }
 
-static bool is_load(u32 insn)
-{
-	/* ldr xN, [xM, #imm] and ldr xN, [xM, xK] */
-	return (insn & 0xffc00000) == 0xf9400000 || (insn & 0xffe00c00) == 0xf8600800;
-}
-
-/* Probe up to @count instructions of the function at @addr, loads alone if so asked. */
-static void probe_function(struct rnd_state *random, unsigned long addr, unsigned int count,
-			   bool loads)
+/* Probe up to @count random instructions of the function at @addr. */
+static void probe_some(struct rnd_state *random, unsigned long addr, unsigned int count)
 {
 	unsigned long size = size_of(addr);
-	unsigned int i, tries;
+	unsigned int i;
 
-	for (i = 0, tries = 0; i < count && size > INSN_SIZE && tries < 400; tries++) {
-		unsigned long n = 1 + kvet_random(random, size / INSN_SIZE - 1);
+	for (i = 0; i < count && size > INSN_SIZE; i++)
+		add_site(addr + (1 + kvet_random(random, size / INSN_SIZE - 1)) * INSN_SIZE, false);
+}
 
-		if (loads && !is_load(READ_ONCE(*((u32 *)addr + n))))
-			continue;
-		add_site(addr + n * INSN_SIZE);
-		i++;
+/* Probe each load of the function at @addr that may read an entry. */
+static void probe_loads(unsigned long addr)
+{
+	unsigned long size = size_of(addr), offset;
+	u32 insn, base;
+
+	for (offset = INSN_SIZE; offset + INSN_SIZE <= size; offset += INSN_SIZE) {
+		insn = READ_ONCE(*(u32 *)(addr + offset));
+		base = (insn >> 5) & 31;
+		/* no entry is on the stack */
+		if (is_load(insn) && base != 29 && base != 31)
+			add_site(addr + offset, true);
 	}
 }
 
+static void probe_function(struct rnd_state *random, unsigned long addr, bool loads)
+{
+	if (loads)
+		probe_loads(addr);
+	else
+		probe_some(random, addr, FREER_SITES);
+}
+
 /* Static helpers stand next to their callers in the text: follow calls that stay close. */
-static void probe_near(struct rnd_state *random, unsigned long addr, unsigned int count, bool loads)
+static void probe_near(struct rnd_state *random, unsigned long addr, bool loads)
 {
 	unsigned long size = size_of(addr), offset, target;
 	unsigned long seen[8];
 	unsigned int i, nr_seen = 0;
 
-	probe_function(random, addr, count, loads);
+	probe_function(random, addr, loads);
 	for (offset = 0; offset + INSN_SIZE <= size; offset += INSN_SIZE) {
 		u32 insn = READ_ONCE(*(u32 *)(addr + offset));
 
@@ -201,7 +268,7 @@ static void probe_near(struct rnd_state *random, unsigned long addr, unsigned in
 		if (i < nr_seen || nr_seen == ARRAY_SIZE(seen))
 			continue;
 		seen[nr_seen++] = target;
-		probe_function(random, target, count, loads);
+		probe_function(random, target, loads);
 	}
 }
 
@@ -218,8 +285,17 @@ static const char *const brackets[] = {
 };
 
 /*
- * Gives up what is hit too often. A thread of its own: the others may wait for
- * a walk that is slow because of such a site.
+ * Is a site not worth what it costs? The loads that matter look once more at an
+ * entry that was found in use, a few times in a walk over the churned range.
+ */
+static bool is_costly(struct site *site, unsigned long walks)
+{
+	return site->hits > (site->load ? 200 + 50 * walks : 1500 + 400 * walks);
+}
+
+/*
+ * Gives up what costs too much. A thread of its own: the others may wait for a
+ * walk that is slow because of such a site.
  */
 static int tend(void *unused)
 {
@@ -229,7 +305,7 @@ static int tend(void *unused)
 	while (!READ_ONCE(kvet_stopping)) {
 		walks = atomic_long_read(&kvet_counters[KVET_walks]);
 		for (i = 0; i < nr_sites; i++) {
-			if (!sites[i].on || sites[i].hits < 1500 + 400 * walks)
+			if (!sites[i].on || !is_costly(&sites[i], walks))
 				continue;
 			sites[i].on = false;
 			disable_kprobe(&sites[i].probe);
@@ -253,16 +329,16 @@ int kvet_amplify_start(void)
 	prandom_seed_state(&random, kvet_seed + 5000);
 	addr = (unsigned long)kvet_lookup("walk_pgd_range");
 	if (addr)
-		probe_near(&random, addr, WALK_SITES, true);
+		probe_near(&random, addr, true);
 	for (i = 0; i < ARRAY_SIZE(brackets); i++) {
 		addr = (unsigned long)kvet_lookup(brackets[i]);
 		if (addr)
-			probe_function(&random, addr, FREER_SITES / 2, false);
+			probe_some(&random, addr, FREER_SITES / 2);
 	}
 	for (i = 0; i < ARRAY_SIZE(freers); i++) {
 		addr = (unsigned long)kvet_lookup(freers[i]);
 		if (addr)
-			probe_near(&random, addr, FREER_SITES, false);
+			probe_near(&random, addr, false);
 	}
 	return PTR_ERR_OR_ZERO(kthread_run(tend, NULL, "kvet-tend"));
 }

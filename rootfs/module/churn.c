@@ -18,6 +18,7 @@
 #include <linux/sizes.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "kvet_race.h"
@@ -66,6 +67,37 @@ struct kvet_arrival *kvet_arrival_of(struct task_struct *task)
 		if (churners[i].arrival.task == task)
 			return &churners[i].arrival;
 	return NULL;
+}
+
+/* Is @where an entry of a table that @me churns? */
+static bool is_entry_of(struct churner *me, unsigned long where)
+{
+	pud_t *pudp = NULL;
+	pmd_t *pmdp;
+	uint i;
+
+	pmdp = kvet_pmd_of(me->base, &pudp);
+	if (me->pud)
+		return where == (unsigned long)pudp ||
+		       (pmdp && (where & PAGE_MASK) == ((unsigned long)pmdp & PAGE_MASK));
+	for (i = 0; i < AREA_PMDS; i++)
+		if (where == (unsigned long)kvet_pmd_of(me->base + i * PMD_SIZE, &pudp))
+			return true;
+	return false;
+}
+
+/* Does the entry at @where lead to a table that is churned? Safe in a probe. */
+bool kvet_churned_entry(unsigned long where)
+{
+	unsigned long value;
+	uint i;
+
+	for (i = 0; i < nr_churners; i++)
+		/* a table that went meanwhile may be unmapped */
+		if (is_entry_of(&churners[i], where))
+			return !get_kernel_nofault(value, (unsigned long *)where) &&
+			       (value & KVET_TABLE_BITS) == KVET_TABLE_BITS;
+	return false;
 }
 
 static bool is_block(unsigned long addr, bool pud)
@@ -165,7 +197,9 @@ static int churner_start(struct churner *me, uint number, bool pud)
 	unsigned long align = pud ? PUD_SIZE : PMD_SIZE;
 	unsigned long size = pud ? PUD_SIZE : AREA_PMDS * PMD_SIZE;
 
-	me->area = kvet_sym.get_vm_area(size + align, VM_IOREMAP);
+	/* near the end, lest every short walk goes through what others have mapped */
+	me->area = kvet_sym.get_vm_area(size + align, VM_IOREMAP, VMALLOC_END - 16 * PUD_SIZE,
+					VMALLOC_END, __builtin_return_address(0));
 	if (!me->area)
 		return -ENOMEM;
 	me->base = ALIGN((unsigned long)me->area->addr, align);

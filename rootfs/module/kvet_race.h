@@ -57,13 +57,17 @@ static inline void kvet_count(enum kvet_counter counter)
 	atomic_long_inc(&kvet_counters[counter]);
 }
 
+#define KVET_TABLE_BITS	3UL	/* low bits of an entry that points to a table */
+
 /* Functions found by name; see symbols.c. */
 struct kvet_symbols {
 	struct mm_struct *init_mm;
 	int (*map_range)(unsigned long addr, unsigned long end,
 			 phys_addr_t phys, pgprot_t prot);
 	void (*unmap_range)(unsigned long addr, unsigned long end);
-	struct vm_struct *(*get_vm_area)(unsigned long size, unsigned long flags);
+	struct vm_struct *(*get_vm_area)(unsigned long size, unsigned long flags,
+					 unsigned long start, unsigned long end,
+					 const void *caller);
 	void (*ptdump_walk)(struct seq_file *s, struct ptdump_info *info);
 	void *ptdump_check_wx;
 	unsigned int (*save_stack)(struct pt_regs *regs, unsigned long *store,
@@ -93,6 +97,7 @@ void kvet_churn_show(struct seq_file *m);
 /* First and last address of each churned range, one range a line. */
 void kvet_churn_areas(struct seq_file *m);
 unsigned long kvet_churn_base(void);
+bool kvet_churned_entry(unsigned long where);
 /* The PMD entry that maps @addr, or NULL when a level above it is no table. */
 pmd_t *kvet_pmd_of(unsigned long addr, pud_t **pudp);
 

@@ -37,7 +37,6 @@
 #define MAX_WALKS	32
 #define MAX_TABLES	4096
 #define HASH_SIZE	1024
-#define TABLE_BITS	3UL	/* low bits of an entry that points to a table */
 
 struct walk {
 	unsigned long start, end;
@@ -167,7 +166,7 @@ static void table_pending(u64 *entry, u64 *parent, unsigned long addr, bool is_p
 	unsigned long pfn = (value & GENMASK_ULL(47, PAGE_SHIFT)) >> PAGE_SHIFT;
 	struct table *table;
 
-	if ((value & TABLE_BITS) != TABLE_BITS || find_table(pfn))
+	if ((value & KVET_TABLE_BITS) != KVET_TABLE_BITS || find_table(pfn))
 		return;
 	table = list_first_entry_or_null(&unused, struct table, list);
 	if (!table) {
@@ -228,7 +227,7 @@ static int pud_free_enter(struct kprobe *probe, struct pt_regs *regs)
 	struct stack stack;
 	unsigned int i;
 
-	if ((value & TABLE_BITS) != TABLE_BITS)
+	if ((value & KVET_TABLE_BITS) != KVET_TABLE_BITS)
 		return 0;
 	take_stack(&stack, regs);
 	pmds = __va(value & GENMASK_ULL(47, PAGE_SHIFT));

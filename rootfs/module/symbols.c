@@ -32,7 +32,7 @@ int kvet_symbols_init(void)
 	/* 6.9 split this off ioremap_page_range(), which now insists on an area */
 	kvet_sym.map_range = first_of("vmap_page_range", "ioremap_page_range");
 	kvet_sym.unmap_range = kvet_lookup("vunmap_range");
-	kvet_sym.get_vm_area = kvet_lookup("get_vm_area");
+	kvet_sym.get_vm_area = kvet_lookup("__get_vm_area_caller");
 	kvet_sym.ptdump_walk = kvet_lookup("ptdump_walk");
 	kvet_sym.save_stack = kvet_lookup("stack_trace_save_regs");
 	kvet_sym.ptdump_check_wx = kvet_lookup("ptdump_check_wx");
