@@ -8,11 +8,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvet.buildkey import RECIPE, BuildRequest, module_digest
 from kvet.cache import beside, locked, need_free
+from kvet.coverage import patch_lines
 from kvet.git import Repo
 from kvet.lane import Lane, borrow_lane, choose_lane
 from kvet.make import Make, module_folder
@@ -104,10 +106,17 @@ class Builder:
             run = Make(request, lane, self.root, self.jobs, self.on_object)
             run.configure()
             failure = run.compile()
-            seconds = round(time.monotonic() - started, 2)
             if failure is not None:
+                seconds = round(time.monotonic() - started, 2)
                 return BuildFailure(failure, self._keep_log(request, lane), seconds)
-            return self._collect(request, lane, run.warnings(), seconds)
+            with ThreadPoolExecutor(1) as other:
+                # one processor each: the guest's modules, and what is read off the kernel
+                modules = other.submit(run.build_modules)
+                partial = self._collect_kernel(request, lane)
+                patch_lines(partial, repo, request.series)
+                modules.result()
+            seconds = round(time.monotonic() - started, 2)
+            return self._finish(request, lane, partial, run.warnings(), seconds)
         finally:
             if request.foreign:
                 shutil.rmtree(lane.folder, ignore_errors=True)
@@ -118,23 +127,33 @@ class Builder:
         shutil.copyfile(lane.folder / "build.log", log)
         return log
 
-    def _collect(
-        self, request: BuildRequest, lane: Lane, warnings: Sequence[str], seconds: float
-    ) -> Build:
-        """Copy the artifacts out of the lane and rename them into place."""
-        folder = self.root / "builds" / request.key
-        partial = beside(folder, ".partial")
+    def _collect_kernel(self, request: BuildRequest, lane: Lane) -> Path:
+        """Copy the kernel and the changed sources out of the lane; the folder, not yet in place."""
+        partial = beside(self.root / "builds" / request.key, ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "modules").mkdir(parents=True)
         out = lane.out
         for name in ("arch/arm64/boot/Image", "vmlinux", "System.map", ".config"):
             shutil.copyfile(out / name, partial / Path(name).name)
-        for module in (*out.glob("lib/*.ko"), *module_folder(lane).glob("*/*.ko")):
-            shutil.copyfile(module, partial / "modules" / module.name)
         for path, status in request.series.changed.items():
             if status != "D":
                 (partial / "patched" / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(lane.source(path), partial / "patched" / path)
+        return partial
+
+    def _finish(
+        self,
+        request: BuildRequest,
+        lane: Lane,
+        partial: Path,
+        warnings: Sequence[str],
+        seconds: float,
+    ) -> Build:
+        """Add modules, log and record to a collected kernel and rename it into place."""
+        folder = self.root / "builds" / request.key
+        out = lane.out
+        for module in (*out.glob("lib/*.ko"), *module_folder(lane).glob("*/*.ko")):
+            shutil.copyfile(module, partial / "modules" / module.name)
         shutil.copyfile(lane.folder / "build.log", partial / "build.log")
         release = (out / "include/config/kernel.release").read_text(encoding="utf-8").strip()
         write_json(

@@ -84,20 +84,18 @@ class Make:
         return hashlib.sha256("\n".join([tree, *map(str, options)]).encode()).hexdigest()
 
     def compile(self) -> Finding | None:
-        """Build Image and modules, then the guest modules; a Finding when it does not compile."""
+        """Build Image and modules; a Finding when the kernel does not compile."""
         log = self.lane.folder / "build.log"
         log.unlink(missing_ok=True)
         done = self._make("Image", "modules", log=log)
         self._remember_warnings()
         if len(self.compiled) >= OBJECTS_WORTH_INDEXING and not self.request.foreign:
             self.lane.index_dependents()
-        if done.returncode:
-            return self._blame(log)
-        self._build_modules(log)
-        return None
+        return self._blame(log) if done.returncode else None
 
-    def _build_modules(self, log: Path) -> None:
+    def build_modules(self) -> None:
         """Build the guest modules; that one does not compile is the harness's own fault."""
+        log = self.lane.folder / "build.log"
         folder = module_folder(self.lane)
         shutil.rmtree(folder, ignore_errors=True)
         for source in MODULES:
