@@ -74,7 +74,6 @@ void kvet_amplify_me(void)
 static noinline void pause(void)
 {
 	struct pausing *me = pausing_of(current);
-
 	unsigned long before, now;
 	u32 left;
 
