@@ -11,6 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kvet.errors import InfraError
+from kvet.model import Ending, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that ended: `title` is its first finding, or why it says nothing."""
+
+    n: int
+    status: Status
+    ending: Ending | None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +29,9 @@ class Event:
     """One step of one subject (a cell id, a source, a tool).
 
     `kind` is start, progress, end, attempt or note; `done` of `total` counts
-    objects or MiB while in progress; `seconds` is set at the end of a step.
-    A run begins with a plan for each cell (`total` attempts, `done` boots at a
-    time), and says settled of each that gets no more of them.
+    objects or MiB while in progress; `seconds` is set at the end of a step, and
+    `attempt` of one that ended. A run begins with a plan for each cell (`total`
+    attempts, `jobs` boots at a time), and says settled of each that gets no more.
     """
 
     kind: str
@@ -30,6 +41,8 @@ class Event:
     done: float = 0.0
     total: float = 0.0
     seconds: float | None = None
+    jobs: int = 0
+    attempt: Ended | None = None
 
 
 Listener = Callable[[Event], None]

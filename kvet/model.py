@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The nouns of kvet as frozen data: what is planned, built, booted and judged.
 
-No I/O and no imports from siblings, so that every stage can depend on it.
+No I/O and no import but that of the cell's id, so that every stage can depend on it.
 Units are in the names (`_s` seconds, `_mib` MiB, `_kib` KiB).
 """
 
@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from kvet.boards import Board
+from kvet.boot_host import BootHost
+from kvet.cell_id import CellId
+from kvet.explorations import Exploration
+from kvet.loads import Load, Option
 
 
 class Status(StrEnum):
@@ -26,6 +32,10 @@ class Status(StrEnum):
     MISS = "MISS"
     DONE = "DONE"
     SKIP = "SKIP"
+
+
+# those that say something of the kernel: they count in n of k/n
+COUNTED_STATUSES = (Status.PASS, Status.FAIL, Status.DONE)
 
 
 class Ending(StrEnum):
@@ -70,8 +80,7 @@ class Kernel:
 class SourceTree:
     """An unpacked kernel source: a clean git checkout that nobody modifies in place.
 
-    `tree_id` is git's id of the whole content, the same on every machine for
-    the same source; `version` is the kernel's own (`6.12.117`).
+    `tree_id` is git's id of the content, the same everywhere; `version` the kernel's (`6.12.117`).
     """
 
     path: Path
@@ -83,11 +92,47 @@ class SourceTree:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """The least counts of exposure counters that prove that a race was run.
+
+    Every counter of `each` must reach its least, and one of `any`: designs exclude differently.
+    """
+
+    each: Mapping[str, int] = field(default_factory=dict)
+    any: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.each or self.any)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """All counters with their least counts."""
+        return {**self.each, **self.any}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """What is said against a PASS and does not count, because of `reason`.
+
+    Either an outcome of a branch that never happened: the branch at `line`
+    (`file:line`) or at any line that holds `text`, and the words after "never"
+    (`outcome`, empty for all). Or a rule of what a series may not touch (`judge`).
+    """
+
+    reason: str
+    line: str = ""
+    text: str = ""
+    outcome: str = ""
+    judge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A patch series under test, its patches in the order they apply.
 
     `by_kernel` overrides `patches` for a kernel that needs its own rendition.
-    A `foreign` one came from outside the repository and is not trusted.
+    A `foreign` one came from outside the repository and is not trusted; `proof` is the
+    directory of the litmus tests that came with it.
     """
 
     name: str
@@ -99,10 +144,12 @@ class Variant:
     why: str = ""
     links: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-    floor: Mapping[str, int] = field(default_factory=dict)
+    floor: Floor = field(default_factory=Floor)
     floor_reason: str = ""
     amplified_only: bool = False
+    waivers: tuple[Waiver, ...] = ()
     foreign: bool = False
+    proof: Path | None = None
 
     def patches_for(self, kernel: str) -> tuple[Path, ...]:
         """The patch files that make this variant on `kernel`, in order."""
@@ -113,22 +160,29 @@ class Variant:
 class Config:
     """A named list of kconfig fragments, merged in order over the make target `base`.
 
-    `slowdown` is how much slower than a plain kernel it runs: it scales timeouts.
+    `slowdown` scales timeouts, `mem_mib` is the least memory of a guest. `options`, which a
+    workload needs, override those of the fragments. `races` are C files that become modules,
+    `selftests` directories of tools/testing/selftests of the tree.
     """
 
     name: str
     fragments: tuple[Path, ...]
     base: str = "allnoconfig"
     slowdown: float = 1.0
+    mem_mib: int = 0
     title: str = ""
+    options: tuple[Option, ...] = ()
+    races: tuple[Path, ...] = ()
+    selftests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A guest machine (`configs/machines/NAME.yaml`).
 
-    With `icount` one instruction is one nanosecond of guest time, and nothing
-    of the host's comes into the guest: two boots with one seed are alike.
+    With `icount` one instruction is one nanosecond of guest time, and nothing of the host's
+    comes into the guest: two boots with one seed are alike, but for what several vCPUs, which
+    run in turn then, do at the end of a turn. A `board` is no guest: it boots kernels itself.
     """
 
     name: str
@@ -143,6 +197,12 @@ class Machine:
     boot_args: tuple[str, ...] = ()
     qemu: str = "qemu-system-aarch64"
     icount: bool = False
+    board: Board | None = None
+
+    @property
+    def cores(self) -> int:
+        """Cores of the host that it keeps busy."""
+        return 1 if self.board or self.thread == "single" else self.vcpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +210,16 @@ class Workload:
     """What runs in the guest: parameters go to it on the kernel command line.
 
     `program` is the guest's name of it, where that is not the workload's own.
-    `floor` maps an exposure counter to the least count that proves that the
-    race was run; one entry reached is enough (each design excludes differently).
+    `floor` is the least exposure that proves that the race was run.
     `baseline` and `control` name the variants that let a single one be judged.
     One that `measures` runs no race: its attempts are DONE, neither PASS nor FAIL.
+    `machines` and `configs` are those it can do its work on, the first being the default;
+    empty when any will do. `waivers` hold for every variant: what this race cannot show.
+    `beside` are the workloads that judge together with it; `attempts` are enough of it where
+    nobody asks for a number (0: as many as of any other). Controlled schedules with at most
+    `complete` preemptions must all have run, or silence is no PASS.
+    `about` are globs of the source files that it judges changes of.
+    `load` is what its directory holds, None for one that is part of the guest's init.
     """
 
     name: str
@@ -161,12 +227,20 @@ class Workload:
     title: str = ""
     program: str = ""
     params: Mapping[str, str | int] = field(default_factory=dict)
-    floor: Mapping[str, int] = field(default_factory=dict)
+    floor: Floor = field(default_factory=Floor)
     floor_reason: str = ""
     slowdown: float = 1.0
     baseline: str = ""
     control: str = ""
     measures: bool = False
+    machines: tuple[str, ...] = ()
+    configs: tuple[str, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    beside: tuple[str, ...] = ()
+    attempts: int = 0
+    complete: int = 0
+    about: tuple[str, ...] = ()
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +254,15 @@ class Cell:
     workload: Workload
 
     @property
-    def id(self) -> str:
-        """Stable, readable and usable as a folder name."""
+    def cell_id(self) -> CellId:
+        """The five names that make the id."""
         parts = (self.kernel, self.variant, self.config, self.machine, self.workload)
-        return "+".join(part.name for part in parts)
+        return CellId(*(part.name for part in parts))
+
+    @property
+    def id(self) -> str:
+        """Stable, readable and usable as a directory name."""
+        return str(self.cell_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +283,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One defect seen in one log or told by one oracle.
+    """One defect seen in one log or reported by one oracle.
 
     `title` is normalised (no addresses, CPUs, offsets) and serves to recognise
     the same defect again; `first_line`/`last_line` are 1-based lines of the
     console log, 0 when an oracle other than the console told it; `uptime_s` is
     the guest's uptime that its first line gives; `notes` explain it, as text.
+    A `suspicion` is a broken rule that no access has confirmed; `door` says how
+    the walk came in: `file` as a user does, `internal` by a call of ours. `state`
+    names the line of the guest's state (`kvet state NAME`) that says it, if one does.
     """
 
     kind: str
@@ -226,6 +308,9 @@ class Finding:
     excerpt: tuple[str, ...] = ()
     uptime_s: float | None = None
     notes: tuple[str, ...] = ()
+    suspicion: bool = False
+    door: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,84 +345,36 @@ class Build:
         return self.folder / "modules"
 
     @property
+    def selftests(self) -> Path:
+        """The kernel's own selftests that were built from this tree, static programs."""
+        return self.folder / "selftests"
+
+    @property
     def patched(self) -> Path:
         """The source files that the series changed, as they were built."""
         return self.folder / "patched"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Deadlines of one boot in host seconds, already scaled to accelerator and config.
+class Provenance:
+    """What booted in an attempt: build key, base commit, QEMU's command line, the banner, where."""
 
-    `boot_s` until the banner and init, `run_s` for the whole workload after
-    that, `silence_s` without any sign of life before a guest counts as hung;
-    `splat_s` after a panic, `after_splat_s` after the first splat.
-    """
-
-    boot_s: float
-    run_s: float
-    silence_s: float
-    splat_s: float = 5.0
-    after_splat_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class BootRequest:
-    """Everything one boot needs; `folder` belongs to this attempt alone.
-
-    `trace` are (start, length) of guest code whose first translation is logged;
-    `dumps` is the run's folder, in which memory dumps are counted, None for no dump.
-    """
-
-    image: Path
-    initrd: tuple[Path, ...]
-    machine: Machine
-    folder: Path
-    limits: Limits
-    seed: int
-    release: str = ""
-    args: tuple[str, ...] = ()
-    ssh: bool = False
-    gdb: bool = False
-    trace: tuple[tuple[int, int], ...] = ()
-    dumps: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """What one boot left behind.
-
-    `boot_s` is QEMU start to init, `ready_s` QEMU start to workload start,
-    `seconds` QEMU start to its end; None when that point was not reached.
-    """
-
-    ending: Ending
-    console: Path
-    report: Path
-    seconds: float
-    boot_s: float | None
-    ready_s: float | None
-    banner: str
-    argv: tuple[str, ...]
-    detail: str = ""
-    memory: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GuestReport:
-    """What the guest said on its report port, parsed; `complete` when it reached its end."""
-
-    complete: bool = False
-    tests: Mapping[str, bool | None] = field(default_factory=dict)
-    exposure: Mapping[str, int] = field(default_factory=dict)
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    state: Mapping[str, str] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    build: str = ""
+    base_commit: str = ""
+    argv: tuple[str, ...] = ()
+    banner: str = ""
+    host: BootHost = BootHost()
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One fresh boot of a cell. Starts at ERROR; PASS is earned."""
+    """One fresh boot of a cell. Starts at ERROR; PASS is earned.
+
+    `short_of` names the exposure that was below the floor. `unfinished` is why
+    the attempt says nothing but its findings; empty when it ran to its end.
+    `ways` are the outcomes of branches of the series, None where nothing logged them.
+    `tests` are the results of the workload's own tests: ok, not ok or skip.
+    """
 
     n: int
     status: Status = Status.ERROR
@@ -350,9 +387,14 @@ class Attempt:
     findings: tuple[Finding, ...] = ()
     exposure: Mapping[str, int] = field(default_factory=dict)
     exposed: bool = False
+    short_of: tuple[str, ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
     lines_run: tuple[str, ...] = ()
+    explorations: tuple[Exploration, ...] = ()
+    ways: tuple[str, ...] | None = None
+    tests: Mapping[str, str] = field(default_factory=dict)
     memory: str = ""
     detail: str = "the attempt did not run to its end"
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: str = ""
+    provenance: Provenance = Provenance()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The only code that starts host processes.
+"""Starts host processes; only guests are started elsewhere (`guest/qemu.py`, on a terminal).
 
 Always a list argv, never a shell; every wait has a deadline; a child lives in
 a process group of its own and dies with the harness, also on SIGKILL.
@@ -28,6 +28,7 @@ LOGGER = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _children: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 _adopted: set[int] = set()
+_all_killed = threading.Event()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -56,12 +57,15 @@ def run(
     timeout_s: float = 120.0,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+    brief: bool = False,
 ) -> Completed:
     """Run `argv` to its end and return what it printed; the return code is the caller's to judge.
 
     With `log` or `on_line` stdout and stderr are one stream, appended to `log`
-    and handed on line by line. Raises MissingTool when the program is not
-    there and InfraError when it is not done after `timeout_s` seconds.
+    and handed on line by line. `on_start` is told the process id; `brief` is as for `start`. Raises
+    MissingTool when the program is not there and InfraError when it is not
+    done after `timeout_s` seconds.
     """
     started = time.monotonic()
     merged = log is not None or on_line is not None
@@ -72,9 +76,12 @@ def run(
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+        brief=brief,
     )
     watchdog = threading.Timer(timeout_s, kill_group, (child.pid,))
     watchdog.start()
+    if on_start is not None:
+        on_start(child.pid)
     try:
         if merged:
             out, err = _tee(child, log, on_line), b""
@@ -101,8 +108,13 @@ def start(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
+    brief: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` in a process group of its own that dies with the harness."""
+    """Start `argv` in a process group of its own that dies with the harness.
+
+    What is `brief` ends by itself within seconds: it is not told to die, which needs code of
+    ours in the child and so a copy of this process's page tables (a third of a run of git).
+    """
     _debug(argv)
     try:
         child = subprocess.Popen(
@@ -114,11 +126,11 @@ def start(
             stderr=stderr,
             pass_fds=tuple(pass_fds),
             process_group=0,
-            preexec_fn=die_with_parent,
+            preexec_fn=None if brief else die_with_parent,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
-            raise InfraError(f"{cwd}: no such folder") from error
+            raise InfraError(f"{cwd}: no such directory") from error
         raise MissingTool(argv[0], hint="harness.py doctor --install") from error
     except OSError as error:
         raise InfraError(f"cannot start {argv[0]}: {error.strerror}") from error
@@ -138,11 +150,22 @@ def disown(pid: int) -> None:
 
 def kill_all() -> None:
     """Kill every process group that is still running; used when the user interrupts."""
+    _all_killed.set()
     for child in list(_children):
         if child.poll() is None:
             kill_group(child.pid)
     for pid in list(_adopted):
         kill_group(pid)
+
+
+def all_killed() -> bool:
+    """Whether `kill_all` was called: what ended since may not have ended by itself."""
+    return _all_killed.is_set()
+
+
+def begin_anew() -> None:
+    """Another run begins in this process: forget that the last one was interrupted."""
+    _all_killed.clear()
 
 
 def _debug(argv: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any
 import jsonschema
 import yaml
 
-from kvet.errors import UserError
+from kvet.errors import Place, UserError
 
 # libyaml's parser is ten times as fast; a wheel without it has the other alone
 FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# what a file of settings never needs
+MOST_BYTES = 4 << 20
+MOST_ALIASES = 100
+NO_TEXT = re.compile("[\\0\ud800-\udfff]")
 
 
 def _is_whole(checker: object, value: object) -> bool:
@@ -41,8 +46,7 @@ class Fault:
 
     def error(self, path: Path) -> UserError:
         """The fault as the exception that ends a command."""
-        where = f"line {self.line}" + (f", key {self.key}" if self.key else "")
-        return UserError(self.message, path=path, where=where)
+        return UserError(self.message, path=path, where=Place(line=self.line, key=self.key))
 
 
 def read_yaml(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,14 +66,18 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     Raises UserError when it cannot be read or is no YAML mapping.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"is larger than {MOST_BYTES >> 20} MiB of settings", path=path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", path=path) from error
     try:
+        if "&" in text and "*" in text:
+            _refuse_aliases(text)
         node, loaded = _parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = Place(mark.line + 1, mark.column + 1) if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"not valid YAML: {problem}", path=path, where=where) from error
     except RecursionError as error:
@@ -77,7 +85,7 @@ def parse_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     except ValueError as error:  # a date or number that looks like one and is none
         raise UserError(f"not valid YAML: {error}", path=path) from error
     if not isinstance(loaded, dict):
-        raise UserError("must be a mapping of keys to values", path=path, where="line 1")
+        raise UserError("must be a mapping of keys to values", path=path, where=Place(line=1))
     assert node is not None  # a mapping was loaded from it
     return loaded, node
 
@@ -90,10 +98,21 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
         return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
 
 
+def _refuse_aliases(text: str) -> None:
+    """Few lines of aliases to aliases stand for billions of values."""
+    aliases = [e for e in yaml.parse(text, Loader=FAST) if isinstance(e, yaml.AliasEvent)]
+    if len(aliases) > MOST_ALIASES:
+        extra = aliases[MOST_ALIASES]
+        raise yaml.MarkedYAMLError(
+            problem=f"more than {MOST_ALIASES} aliases (*{extra.anchor})",
+            problem_mark=extra.start_mark,  # type: ignore[arg-type]  # of either parser
+        )
+
+
 def faults(loaded: object, node: yaml.Node, schema: Mapping[str, Any]) -> Iterator[Fault]:
     """Every key that is given twice, then everything that `schema` does not allow."""
     yield from _given_twice(node)
-    yield from _no_numbers(node)
+    yield from _no_values(node)
     validator = Validator(schema)
     errors = sorted(validator.iter_errors(loaded), key=lambda e: [str(p) for p in e.absolute_path])
     for error in errors:
@@ -101,8 +120,14 @@ def faults(loaded: object, node: yaml.Node, schema: Mapping[str, Any]) -> Iterat
             yield fault_at(node, keys, message)
 
 
-def _no_numbers(node: yaml.Node) -> Iterator[Fault]:
-    """`.nan` and `.inf` are YAML, and within every bound of a schema or out of none."""
+def _no_values(node: yaml.Node) -> Iterator[Fault]:
+    """`.nan` and `.inf` are YAML, and within every bound of a schema or out of none.
+
+    Escapes of half a character and of NUL are YAML as well, and no text.
+    """
+    if isinstance(node, yaml.ScalarNode) and NO_TEXT.search(node.value):
+        mark = node.start_mark
+        yield Fault("holds an escape that is no character", mark.line + 1, mark.column + 1)
     if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:float":
         if not math.isfinite(yaml.SafeLoader("").construct_yaml_float(node)):
             mark = node.start_mark
@@ -110,7 +135,7 @@ def _no_numbers(node: yaml.Node) -> Iterator[Fault]:
     elif isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
         for child in node.value:
             for each in child if isinstance(child, tuple) else (child,):
-                yield from _no_numbers(each)
+                yield from _no_values(each)
 
 
 def fault_at(node: yaml.Node, keys: Sequence[str | int], message: str) -> Fault:

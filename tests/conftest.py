@@ -9,8 +9,8 @@ import pytest
 
 from kvet import proc
 from kvet.cache import cache_root
-from kvet.git import Repo
 from kvet.model import SourceTree
+from kvet.source.git import Repo
 
 REAL_CACHE = cache_root()
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kvet import machine, rootfs
-from kvet.config import Library
+from kvet.guest import initramfs, machine
+from kvet.guest.boot import Limits
 from kvet.model import SourceTree
+from kvet.plan.library import Library
+from kvet.results.record import CellRecord, RunRecord
 from tests.conftest import git
 
 DATA = Path(__file__).parent / "data"
@@ -31,7 +33,7 @@ FILES = {
 
 
 class FakeProject:
-    """A folder laid out as the project is, with variants that differ in their scenario."""
+    """A directory laid out as the project is, with variants that differ in their scenario."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,7 +50,7 @@ class FakeProject:
 
     @property
     def library(self) -> Library:
-        """What the folder defines."""
+        """What the directory defines."""
         return Library(self.root)
 
     def variant(
@@ -91,4 +93,14 @@ def put_fake_qemu_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None
     machine.find_qemu.cache_clear()
     layer = folder / "layer.cpio"
     layer.write_bytes(b"")
-    monkeypatch.setattr(rootfs, "base_layers", lambda cache, events: (layer,))
+    monkeypatch.setattr(initramfs, "base_layers", lambda cache, events: (layer,))
+
+
+def set_limits(monkeypatch: pytest.MonkeyPatch, boot_s: float = 5, silence_s: float = 4) -> None:
+    """Deadlines long enough for a busy host; a guest that will stay silent needs no long ones."""
+    limits = Limits(boot_s=boot_s, run_s=6, silence_s=silence_s)
+    monkeypatch.setattr("kvet.run.attempt.limits_for", lambda cell: limits)
+
+
+def cell(record: RunRecord, variant: str) -> CellRecord:
+    return next(c for c in record.cells if c.variant == variant)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs of the fake project in a results folder, for tests of what is made of many runs."""
+"""Runs of the fake project in a results directory, for tests of what is made of many runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from kvet.cache import cache_root
-from kvet.commands import _record_plan
-from kvet.config import load_matrix
 from kvet.events import Events
-from kvet.matrix import plan_cells
-from kvet.model import Limits
-from kvet.runner import Plan, Runner
+from kvet.guest.boot import Limits
+from kvet.plan.library import load_matrix
+from kvet.plan.matrix import plan_cells
+from kvet.results.record import RunRecord
+from kvet.run.plan import Plan, record_plan
+from kvet.run.runner import Runner
 from tests.fakes import FakeProject, put_fake_qemu_on_path
 from tests.reports import sample_record
 
@@ -33,12 +34,12 @@ class Nights:
         project.variant("broken", "control", "breach")
         project.variant("good", "candidate", edit=("mm/vmalloc.c", "addr + 1", "addr + 3"))
 
-    def run(self, name: str, *, attempts: int = 1) -> dict[str, Any]:
-        """Run all variants once into the folder `name`."""
+    def run(self, name: str, *, attempts: int = 1) -> RunRecord:
+        """Run all variants once into the directory `name`."""
         matrix = replace(load_matrix(self.project.root / "configs/m.yaml"), variants=VARIANTS)
         cells = plan_cells(matrix, self.project.library)
         plan = Plan(name="m", cells=cells, out=self.results / name, attempts=attempts)
-        return Runner(_record_plan(plan), cache=cache_root(), events=Events()).run()
+        return Runner(record_plan(plan), cache=cache_root(), events=Events()).run()
 
 
 @pytest.fixture
@@ -46,9 +47,10 @@ def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
     """The fake project, played by the fake QEMU, as the project of every command."""
     put_fake_qemu_on_path(monkeypatch, tmp_path / "bin")
     limits = Limits(boot_s=1, run_s=2, silence_s=1.5)
-    monkeypatch.setattr("kvet.pipeline.limits_for", lambda cell: limits)
+    monkeypatch.setattr("kvet.run.attempt.limits_for", lambda cell: limits)
     made = Nights(FakeProject(tmp_path / "project"), tmp_path / "results")
-    for module in ("kvet.commands", "kvet.nightly", "kvet.init", "kvet.lint"):
+    monkeypatch.setattr("kvet.cli.run.library", lambda: made.project.library)
+    for module in ("kvet.cli.init", "kvet.cli.lint"):
         monkeypatch.setattr(f"{module}.Library", lambda: made.project.library)
     return made
 

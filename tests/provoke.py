@@ -18,15 +18,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from kvet import machine, qemu, rootfs, source
-from kvet.build import Builder, BuildFailure
-from kvet.buildkey import BuildRequest
+from kvet.build.builder import Builder, BuildFailure
+from kvet.build.request import BuildRequest
+from kvet.build.toolchain import find_toolchain
 from kvet.cache import cache_root
-from kvet.config import Library
 from kvet.events import Events
-from kvet.model import BootRequest, Build, Limits
-from kvet.series import apply_series
-from kvet.toolchain import find_toolchain
+from kvet.guest import initramfs, machine, qemu
+from kvet.guest.boot import BootRequest, Limits
+from kvet.model import Build
+from kvet.plan.library import Library
+from kvet.source import fetch
+from kvet.source.series import apply_series
 
 CONSOLES = Path(__file__).parent / "data" / "consoles"
 MAX_LINES = 320
@@ -109,7 +111,7 @@ def build_provoke() -> Build:
     """The unpatched kernel with every detector, from the cache or made now."""
     library = Library()
     cache = cache_root()
-    tree = source.open_source(library.kernels()["linux-6.12"], cache, events=Events())
+    tree = fetch.open_source(library.kernels()["linux-6.12"], cache, events=Events())
     builder = Builder(cache)
     series = apply_series(builder.repo(tree), tree.tree_id, ())
     built = builder.build(
@@ -130,7 +132,10 @@ def boot(group: Group, build: Build, folder: Path) -> str:
     """The console of one boot that provokes `group`."""
     request = BootRequest(
         image=build.image,
-        initrd=(*rootfs.base_layers(cache_root(), events=Events()), rootfs.modules_layer(build)),
+        initrd=(
+            *initramfs.base_layers(cache_root(), events=Events()),
+            initramfs.modules_layer(build),
+        ),
         machine=replace(Library().machines()["virt"], mem_mib=256),
         folder=folder,
         limits=LIMITS,
@@ -188,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Boot what `--only` names; exit code 1 when a crash left nothing on the console."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="*", metavar="GLOB", help="crashes to provoke")
-    parser.add_argument("--keep", type=Path, help="keep the whole consoles in this folder")
+    parser.add_argument("--keep", type=Path, help="keep the whole consoles in this directory")
     args = parser.parse_args(argv)
     groups = [g for g in GROUPS if any(fnmatch(crash, args.only) for crash in g.crashes)]
     build = build_provoke()

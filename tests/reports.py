@@ -1,12 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A small record of a run (`results.json`) with every kind of cell, for tests of reports."""
+"""A small results.json with every kind of cell, for tests of reports.
+
+The samples are what the file holds, so that a test can change anything in it; `typed` reads
+them as kvet does.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from kvet.model import Attempt, Finding
+from kvet.report.formats import FORMATS
+from kvet.results.record import CellRecord, RunRecord
+
 EVIL = '<script>alert("x")</script> & `rm` | *b* # SKIP \x1b[31m\x07]]>'
 Cell = dict[str, Any]
+
+
+def typed(record: Cell) -> RunRecord:
+    """The record that a file with these contents is read as."""
+    return msgspec.convert(record, RunRecord)
+
+
+def typed_cell(data: Cell) -> CellRecord:
+    """One cell of such a record."""
+    return msgspec.convert(data, CellRecord)
+
+
+def typed_attempt(data: Cell) -> Attempt:
+    """One attempt of such a record."""
+    return msgspec.convert(data, Attempt)
+
+
+def typed_finding(data: Cell) -> Finding:
+    """One finding of such a record."""
+    return msgspec.convert(data, Finding)
+
+
+def draw(form: str, record: Cell, measured: Cell | None = None) -> str:
+    """The report of a record in one format, costs of `measured` beside it."""
+    return FORMATS[form](typed(record), measured=typed(measured) if measured else None)
 
 
 def frame(func: str, location: str = "", *, touched: bool = False, side: str = "") -> Cell:
@@ -116,7 +151,7 @@ def cell(variant: str, role: str, conclusion: str, attempts: list[Cell], **more:
 
 
 def sample_record() -> Cell:
-    """A baseline, a caught control, a candidate that fails, one that passes, one spoilt."""
+    """A baseline, a caught control, a candidate that fails, one that passes, one invalid."""
     evil = [finding(EVIL), finding("seen later", suppressed=True)]
     title = "BUG in free_it"
     return {
@@ -164,6 +199,6 @@ def sample_record() -> Cell:
                 build={"warnings_added": ["mm/a.c:1: warning: <unused>"]},
             ),
             cell("good", "candidate", "PASS", [attempt(1, "PASS", []), attempt(2, "PASS", [])]),
-            cell("spoilt", "candidate", "ERROR", [attempt(1, "ERROR", [], "QEMU is gone")]),
+            cell("invalid", "candidate", "ERROR", [attempt(1, "ERROR", [], "QEMU is gone")]),
         ],
     }

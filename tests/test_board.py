@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from kvet.board import BOOTING, BUILDING, DONE, WAITING, Board, minutes, short_names
-from kvet.events import Event
+from kvet.events import Ended, Event
+from kvet.model import Ending, Status
+from kvet.progress import BOOTING, BUILDING, DONE, WAITING, Board, minutes, short_names
 
 CELLS = ("linux+nolock+debug+virt+race", "linux+trylock+debug+virt+race")
 
@@ -12,12 +13,12 @@ CELLS = ("linux+nolock+debug+virt+race", "linux+trylock+debug+virt+race")
 def planned() -> Board:
     board = Board()
     for cell in CELLS:
-        board.take(Event("plan", "run", cell, done=1, total=2))
+        board.take(Event("plan", "run", cell, jobs=1, total=2))
     return board
 
 
-def attempt(cell: str, n: int, text: str, seconds: float = 4.0) -> Event:
-    return Event("attempt", "boot", cell, f"attempt {n}: {text}", seconds=seconds)
+def attempt(cell: str, ended: Ended, seconds: float = 4.0) -> Event:
+    return Event("attempt", "boot", cell, seconds=seconds, attempt=ended)
 
 
 def test_a_cell_goes_through_its_stages() -> None:
@@ -29,17 +30,20 @@ def test_a_cell_goes_through_its_stages() -> None:
     board.take(Event("end", "build", "linux+nolock+debug", seconds=10))
     board.take(Event("start", "boot", CELLS[0], "attempt 1"))
     assert row.stage == BOOTING
-    board.take(attempt(CELLS[0], 1, "FAIL PANIC: KASAN: use-after-free Read in f"))
+    title = "KASAN: use-after-free Read in f"
+    board.take(attempt(CELLS[0], Ended(1, Status.FAIL, Ending.PANIC, title)))
     assert (row.statuses, row.first) == (["FAIL"], "KASAN: use-after-free Read in f")
+    board.take(attempt(CELLS[1], Ended(1, Status.ERROR, None)))
+    assert other.first == "no boot"
     board.take(Event("settled", "run", CELLS[0]))
-    assert (row.stage, row.left, board.progress()) == (DONE, 0, (1, 3))
+    assert (row.stage, row.left, board.progress()) == (DONE, 0, (2, 3))
 
 
 def test_the_time_left_is_boots_and_builds_at_the_pace_so_far() -> None:
     board = planned()
     assert board.left_s() is None
     board.take(Event("end", "build", "linux+nolock+debug", seconds=10))
-    board.take(attempt(CELLS[0], 1, "PASS POWEROFF", seconds=4))
+    board.take(attempt(CELLS[0], Ended(1, Status.PASS, Ending.POWEROFF), seconds=4))
     # three boots of 4 s and one more build of 10 s
     assert board.left_s() == 22
     board.jobs = 2

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from kvet.cache import cache_root
-from kvet.cli import build_parser, main
-from kvet.config import PROJECT, Library
+from kvet.cli.main import build_parser, main
+from kvet.paths import PROJECT
+from kvet.plan.library import Library
 
 MATRIX = """\
 title: t
@@ -96,10 +97,10 @@ def test_our_own_trouble_is_never_a_verdict(
         raise error
 
     full = OSError(errno.ENOSPC, "No space left on device", "/x/y.json")
-    monkeypatch.setattr("kvet.cache.show_cache", lambda: fail(full))
+    monkeypatch.setattr("kvet.garbage.sizes", lambda root: fail(full))
     assert main(["cache"]) == 3
     assert capsys.readouterr().err == "kvet: /x/y.json: No space left on device\n"
-    monkeypatch.setattr("kvet.cache.show_cache", lambda: fail(KeyError("cells")))
+    monkeypatch.setattr("kvet.garbage.sizes", lambda root: fail(KeyError("cells")))
     assert main(["cache"]) == 3
     err = capsys.readouterr().err
     assert "KeyError: 'cells'" in err
@@ -133,7 +134,7 @@ def test_folders_are_absolute_because_guests_run_in_their_own(
 
 @pytest.fixture
 def broken_run(tmp_path: Path) -> Path:
-    """A run folder with a plan and a record that is none yet."""
+    """A run directory with a plan and a record that is none yet."""
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "run.json").write_text("{}", encoding="utf-8")
     return tmp_path
@@ -144,7 +145,7 @@ def broken_run(tmp_path: Path) -> Path:
     [
         (None, "cannot be read"),
         ("null", "not a record"),
-        ('{"schema": 99, "cells": []}', "schema 99, not 1"),
+        ('{"schema": 99, "cells": []}', "schema 99; this kvet reads 1 to 2"),
         ('{"schema": 1, "run": "r", "cells": [{"id": "a"}]}', "not a record"),
         ('{"schema": 1, "ru', "not valid JSON"),
     ],
@@ -164,16 +165,22 @@ def test_a_record_that_is_none_says_how_it_is_made_again(
     assert "Traceback" not in err
     assert f"{broken_run / 'r' / 'results.json'}: " in err
     assert says in err
-    assert "mend it: harness.py run-matrix --resume r " in err
+    assert "fix: harness.py run-matrix --resume r " in err
 
 
-def test_resume_takes_nothing_that_was_planned(
+def test_a_plan_that_is_none_is_told_with_the_path_inside_it(
     broken_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("run-matrix", "--resume", "r", "--out", str(broken_run))
-    assert "attempts is part of that" in refused(capsys, *words, "--attempts", "9")
     assert main(words) == 3
-    assert "run.json: not a plan that this kvet reads" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "run.json: not a plan that this kvet reads" in err and "`run`" in err
+    plan = '{"run": "r", "name": "m", "cells": ["a"], "seed": "one"}'
+    (broken_run / "r" / "run.json").write_text(plan, encoding="utf-8")
+    assert main(words) == 3
+    assert "$.seed" in capsys.readouterr().err
+    (broken_run / "r" / "run.json").write_text(plan.replace('"one"', "1"), encoding="utf-8")
+    assert "'a' is not a valid cell id" in refused(capsys, *words)
 
 
 def test_ssh_without_its_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +220,7 @@ def test_a_series_does_not_take_the_name_of_a_variant(
 
 def test_only_keeps_what_a_candidate_is_judged_by(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run-matrix", "--only", "trylock", "--only", "debug", "--dry-run"]) == 0
-    cells = [x for x in capsys.readouterr().out.splitlines() if not x.startswith(" ")]
+    cells = [x for x in capsys.readouterr().out.splitlines() if "  [" in x]
     variants = {x.split("+")[1] for x in cells}
     assert {"stock", "nolock", "trylock"} <= variants
     assert "read-lock" not in variants
@@ -246,5 +253,5 @@ def test_a_path_in_yaml_never_leaves_its_folder(
     folder = tmp_path / "configs/kconfig"
     folder.mkdir(parents=True)
     (folder / "bad.yaml").write_text("title: t\nfragments: [../../../etc/passwd]\n")
-    monkeypatch.setattr("kvet.commands.Library", lambda: Library(tmp_path))
-    assert "leaves the folder" in refused(capsys, "list", "configs")
+    monkeypatch.setattr("kvet.cli.listing.Library", lambda: Library(tmp_path))
+    assert "leaves the directory" in refused(capsys, "list", "configs")

@@ -7,24 +7,27 @@ import html
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kvet import proc
-from kvet.codesize import code_record, compare_builds
-from kvet.codeview import code_report, side_lines
-from kvet.config import PROJECT, Library, load_matrix
-from kvet.disassembly import Insn, disassemble, side_by_side, stack_bytes
-from kvet.elfcode import changed_functions, read_binary, resized
+from kvet.build.toolchain import CROSS_COMPILE
+from kvet.cost.code import code_record, compare_builds
+from kvet.cost.code_text import code_report, side_lines
+from kvet.cost.disassembly import Insn, disassemble, side_by_side, stack_bytes
+from kvet.cost.vmlinux import changed_functions, read_binary, resized
 from kvet.errors import UserError
-from kvet.formats.html import html_report
-from kvet.matrix import plan_cells
 from kvet.model import Build
-from kvet.results import CellRun
-from kvet.toolchain import CROSS_COMPILE
-from tests.reports import sample_record
+from kvet.paths import PROJECT
+from kvet.plan.library import Library, load_matrix
+from kvet.plan.matrix import plan_cells
+from kvet.report.html import html_report
+from kvet.results.code_record import CodeRecord, CodeRow, FunctionChange, packed_row
+from kvet.results.record import RunRecord
+from kvet.run.cell_run import CellRun, measured_pairs
+from tests.reports import sample_record, typed
 
 COMMON = """
     .text
@@ -116,13 +119,13 @@ def test_bytes_are_counted_by_name_without_the_compilers_numbers(
 
 def test_the_record_names_addresses_and_tells_the_stack(builds: Mapping[str, Path]) -> None:
     record = compare_builds(builds["base"], builds["other"])
-    caller = next(f for f in record["functions"] if f["name"] == "caller")
-    assert caller["stack"] == [80, 80]
-    assert "|bl    helper\tbl    other" in caller["rows"]
-    assert " ldr   x1, [x0]" in caller["rows"]
-    added = next(f for f in record["functions"] if f["name"] == "other")
-    assert (added["bytes"], added["stack"]) == ([None, 8], [None, 0])
-    assert added["rows"] == [">\tnop", ">\tret"]
+    caller = next(f for f in record.functions if f.name == "caller")
+    assert caller.stack == (80, 80)
+    assert "|bl    helper\tbl    other" in caller.rows
+    assert " ldr   x1, [x0]" in caller.rows
+    added = next(f for f in record.functions if f.name == "other")
+    assert (added.bytes, added.stack) == ((None, 8), (None, 0))
+    assert added.rows == (">\tnop", ">\tret")
 
 
 def test_addresses_are_named_where_they_are_made(builds: Mapping[str, Path]) -> None:
@@ -136,17 +139,17 @@ def test_addresses_are_named_where_they_are_made(builds: Mapping[str, Path]) -> 
         "cbz   x1, +0x1c",
         "bl    helper",
     ]
-    assert compare_builds(builds["base"], builds["moved"])["functions"] == []
+    assert compare_builds(builds["base"], builds["moved"]).functions == ()
 
 
 def test_a_nop_alone_counts_where_the_series_touched_the_function(
     builds: Mapping[str, Path],
 ) -> None:
-    assert compare_builds(builds["base"], builds["nop"])["functions"] == []
+    assert compare_builds(builds["base"], builds["nop"]).functions == ()
     helper = next(s for s in read_binary(builds["nop"]).symbols if s.name == "helper")
     record = compare_builds(builds["base"], builds["nop"], {helper.address})
-    assert record["functions"][0]["rows"][1] == ">\tnop"
-    assert record["functions"][0]["touched"] is True
+    assert record.functions[0].rows[1] == ">\tnop"
+    assert record.functions[0].touched is True
 
 
 def insns(*texts: str) -> list[Insn]:
@@ -170,13 +173,17 @@ def test_stack_is_the_deepest_point() -> None:
     assert (stack_bytes(early), stack_bytes([*early, *late])) == (32, 4112)
 
 
-def entry(builds: Mapping[str, Path]) -> Any:
-    names = {"kernel": "k", "config": "timing", "variant": "mine", "baseline": "stock"}
-    return {**names, **compare_builds(builds["base"], builds["other"])}
+def entry(builds: Mapping[str, Path], variant: str = "mine") -> CodeRecord:
+    told = compare_builds(builds["base"], builds["other"])
+    return replace(told, kernel="k", config="timing", variant=variant, baseline="stock")
+
+
+def coded(*code: CodeRecord) -> RunRecord:
+    return replace(typed(sample_record()), run="r", code=code)
 
 
 def test_the_report_fits_a_hundred_columns(builds: Mapping[str, Path]) -> None:
-    record = {"run": "r", "code": [entry(builds)]}
+    record = coded(entry(builds))
     assert "harness.py cost r --code mine" in code_report(record)
     text = code_report(record, "mine")
     assert max(map(len, text.splitlines())) <= 100
@@ -186,14 +193,24 @@ def test_the_report_fits_a_hundred_columns(builds: Mapping[str, Path]) -> None:
     with pytest.raises(UserError, match="of nobody"):
         code_report(record, "nobody")
     with pytest.raises(UserError, match="compared no code"):
-        code_report({"run": "r"})
+        code_report(coded())
+
+
+def shown(*rows: str, left_out: int = 0) -> FunctionChange:
+    return FunctionChange("f", False, (8, 8), (0, 0), rows, left_out)
+
+
+def test_rows_come_back_as_they_were_packed() -> None:
+    rows = [CodeRow(" ", "a", "a"), CodeRow(" ", "b +1", "b +2"), CodeRow("|", "x", "y")]
+    rows += [CodeRow("<", "gone", ""), CodeRow(">", "", "new"), CodeRow("~", "7", "")]
+    assert shown(*map(packed_row, rows)).side_by_side() == rows
 
 
 def test_what_is_alike_stands_on_both_sides() -> None:
-    rows = [" same", " b +0x4\tb +0x8", "<gone", "~3"]
-    new = side_lines({"rows": [">\tadrp  x0, init_mm"], "rows_left_out": 0})
+    rows = (" same", " b +0x4\tb +0x8", "<gone", "~3")
+    new = side_lines(shown(">\tadrp  x0, init_mm"))
     assert new == [(">", " > adrp  x0, init_mm")]
-    lines = side_lines({"rows": rows, "rows_left_out": 2}, 8)
+    lines = side_lines(shown(*rows, left_out=2), 8)
     assert [" ".join(line.split()) for _, line in lines] == [
         "same same",
         "b +0x4 b +0x8",
@@ -223,7 +240,7 @@ def test_a_place_that_a_static_key_patches_names_its_key(tmp_path: Path) -> None
     (told,) = disassemble([(binary, helper)])
     assert [i.text for i in told[:3]] == ["nop", "nop   (key key +0xc)", "ret"]
     # a key is a difference even where the series wrote no line
-    rows = compare_builds(plain, keyed)["functions"][0]["rows"]
+    rows = compare_builds(plain, keyed).functions[0].rows
     assert ">\tnop   (key key +0xc)" in rows
 
 
@@ -237,23 +254,22 @@ def test_each_two_builds_are_compared_once_and_kept(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(builds[name], folder / "vmlinux")
         run.build = Build(name, folder, "6.12", 1.0, True)
-    (entry,) = code_record(runs)
-    assert (entry["baseline"], entry["variant"]) == ("stock", runs[1].cell.variant.name)
-    assert entry["builds"] == ["base", "other"]
+    (entry,) = code_record(measured_pairs(runs))
+    assert (entry.baseline, entry.variant) == ("stock", runs[1].cell.variant.name)
+    assert entry.builds == ("base", "other")
     for run in runs:
         assert run.build is not None
         run.build.vmlinux.write_bytes(b"no longer an ELF file")
-    assert code_record(runs) == [entry]
+    assert code_record(measured_pairs(runs)) == (entry,)
     next((tmp_path / "cache/other").glob("code-*.json")).unlink()
-    assert code_record(runs) == []
+    assert code_record(measured_pairs(runs)) == ()
 
 
 def test_the_page_shows_sizes_and_both_sides(builds: Mapping[str, Path]) -> None:
-    told = {**entry(builds), "variant": "<mine>"}
-    page = html_report({**sample_record(), "code": [told]})
+    page = html_report(coded(entry(builds, "<mine>")))
     assert '<h2 id="code">' in page
     assert "<mine>" not in page and "&lt;mine&gt;: sizes and code beside stock" in page
     changed = re.search(r'<span class="changed">(bl .*?)</span>', page)
     assert changed is not None
     assert html.unescape(changed.group(1)).split() == ["bl", "helper", "|", "bl", "other"]
-    assert '<h2 id="code">' not in html_report(sample_record())
+    assert '<h2 id="code">' not in html_report(coded())

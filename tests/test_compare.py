@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvet.compare import compare, compare_command, compare_text
 from kvet.errors import UserError
+from kvet.results.compare import Comparison, compare, compare_text
+from tests.more import go
+from tests.reports import typed
 
 Record = dict[str, Any]
 
@@ -41,7 +42,12 @@ def cell(variant: str, role: str, conclusion: str, k: int, n: int, *titles: str)
 
 def run(name: str, *cells: Record, **host: Any) -> Record:
     kernels = {"linux": {"version": "6.12.1", "tree": "t"}}
-    return {"run": name, "cells": list(cells), "host": {"kernels": kernels, **host}}
+    told = {"run": name, "cells": list(cells), "host": {"kernels": kernels, **host}}
+    return {**told, "conclusion": "PASS", "exit_code": 0}
+
+
+def compared(*runs: Record) -> Comparison:
+    return compare([typed(run) for run in runs])
 
 
 CONTROL = cell("nolock", "control", "FAIL", 5, 5, "BUG")
@@ -49,13 +55,13 @@ CONTROL = cell("nolock", "control", "FAIL", 5, 5, "BUG")
 
 def regression(old: Record, new: Record) -> str:
     """Why the step from `old` to `new` is a regression; empty when it is none."""
-    comparison = compare([run("a", old), run("b", new)])
+    comparison = compared(run("a", old), run("b", new))
     assert comparison.exit_code == (1 if comparison.regressions else 0)
     return comparison.regressions[0].regression if comparison.regressions else ""
 
 
 def test_the_same_run_has_no_changes() -> None:
-    comparison = compare([run("a", CONTROL), run("b", CONTROL)])
+    comparison = compared(run("a", CONTROL), run("b", CONTROL))
     assert comparison.changes == () and comparison.exit_code == 0
     assert "No cell changed." in compare_text(comparison)
 
@@ -96,23 +102,23 @@ def test_a_control_regresses_when_it_escapes(new: tuple[Any, ...], why: str) -> 
 def test_titles_and_counts_are_told_apart() -> None:
     old = cell("v", "candidate", "FAIL", 10, 10, "A", "B")
     new = cell("v", "candidate", "FAIL", 1, 10, "B", "C")
-    (change,) = compare([run("a", old), run("b", new)]).changes
+    (change,) = compared(run("a", old), run("b", new)).changes
     assert (change.new_titles, change.gone_titles) == (("C",), ("A",))
     assert change.p == pytest.approx(0.000119, rel=0.01) and change.moved
-    void = compare([run("a", old), run("b", cell("v", "candidate", "ERROR", 0, 0))])
+    void = compared(run("a", old), run("b", cell("v", "candidate", "ERROR", 0, 0)))
     assert void.changes[0].gone_titles == () and void.changes[0].p is None
 
 
 def test_every_later_run_is_compared_with_the_first() -> None:
     good = cell("v", "candidate", "PASS", 0, 5)
     bad = cell("v", "candidate", "FAIL", 5, 5, "BUG")
-    comparison = compare([run("a", good), run("b", bad), run("c", good)])
+    comparison = compared(run("a", good), run("b", bad), run("c", good))
     assert [(c.run, c.regression) for c in comparison.changes] == [("b", "fails now")]
     assert comparison.rows[good["id"]] == (("PASS", "0/5"), ("FAIL", "5/5"), ("PASS", "0/5"))
 
 
 def test_cells_of_one_run_only_are_shown_and_not_judged() -> None:
-    comparison = compare([run("a", CONTROL), run("b", cell("v", "candidate", "FAIL", 5, 5, "X"))])
+    comparison = compared(run("a", CONTROL), run("b", cell("v", "candidate", "FAIL", 5, 5, "X")))
     assert comparison.changes == ()
     assert comparison.rows["linux+v+debug+virt+race"] == (None, ("FAIL", "5/5"))
 
@@ -120,7 +126,7 @@ def test_cells_of_one_run_only_are_shown_and_not_judged() -> None:
 def test_differences_of_host_and_source_are_told() -> None:
     old, new = run("a", CONTROL, qemu="10.0"), run("b", {**CONTROL, "series": {"id": "t"}})
     new["host"] = {"qemu": "7.2", "kernels": {"linux": {"version": "6.12.2", "tree": "u"}}}
-    assert compare([old, new]).caveats == (
+    assert compared(old, new).caveats == (
         "b: qemu 7.2, not 10.0",
         "b: linux is another tree (6.12.2, not 6.12.1)",
         "b: other patches in nolock",
@@ -131,7 +137,7 @@ def test_text_is_at_most_100_columns_and_takes_no_markup() -> None:
     title = "[red]<script> " + "long " * 40 + "\x1b[31m"
     old = cell("a-very-long-variant-name-" * 4, "candidate", "PASS", 0, 5)
     new = {**old, "conclusion": "FAIL", "failures": 5, "new_titles": [title]}
-    text = compare_text(compare([run("r" * 150, old), run("s", new)]), width=400)
+    text = compare_text(compared(run("r" * 150, old), run("s", new)), width=400)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "[red]<script>" in text and "\x1b" not in text
     assert "1 regression (exit 1)" in text
@@ -150,10 +156,9 @@ def test_the_command_reads_runs_by_name(tmp_path: Path, capsys: pytest.CaptureFi
             "exit_code": 0,
         }
         (folder / "results.json").write_text(json.dumps(record))
-    options = argparse.Namespace(runs=["one", "two"], out=tmp_path)
-    assert compare_command(options) == 1
+    out = ("--out", str(tmp_path))
+    assert go("compare", "one", "two", *out) == 1
     assert "PASS 0/5 -> FAIL 5/5, p = 0.00794" in capsys.readouterr().out
-    options.runs = ["two", "one"]
-    assert compare_command(options) == 0
+    assert go("compare", "two", "one", *out) == 0
     with pytest.raises(UserError, match="two runs"):
-        compare_command(argparse.Namespace(runs=["one"], out=tmp_path))
+        go("compare", "one", *out)

@@ -9,14 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kvet.contention import frequency, histogram, phases, small_share
-from kvet.cost import Figures, figures
-from kvet.costtables import cost_report
-from kvet.formats.html import html_report
-from kvet.formats.mail import mail_report
-from kvet.formats.plots import plots_of
+from kvet.cost.contention import frequency, histogram, phases, small_share
+from kvet.cost.figures import Figures, figures
+from kvet.cost.plots import plots_of
+from kvet.cost.tables import cost_report
+from kvet.report.html import html_report
 from tests.reports import cell as report_cell
-from tests.reports import sample_record
+from tests.reports import draw, sample_record, typed
 
 PAIR = {"none.map_2m_table.typical": 471.0, "always.map_2m_table.own": 471.0}
 
@@ -81,7 +80,7 @@ def cost_record(extra: float = 20.0) -> Any:
 
 
 def group(record: Any) -> list[Figures]:
-    (found,) = figures(record).values()
+    (found,) = figures(typed(record)).values()
     return found
 
 
@@ -104,7 +103,7 @@ def test_a_wait_of_one_boot_alone_is_in_the_distribution() -> None:
 
 
 def test_the_tables_state_the_worst_of_all_boots() -> None:
-    text = cost_report(contention_record())
+    text = cost_report(typed(contention_record()))
     row = next(x for x in text.splitlines() if x.startswith("gap 1 M") and "400002" in x)
     assert row.split()[-2:] == ["400002", "400002"]
     assert "lock of init_mm for read: longest wait, ticks of the guest's clock" in text
@@ -117,7 +116,7 @@ def test_on_hardware_waits_are_nanoseconds() -> None:
     for told in (a["metrics"] for c in record["cells"] for a in c["attempts"]):
         for metric in told.values():
             metric["unit"] = metric["unit"].replace("insns", "ns")
-    text = cost_report(record)
+    text = cost_report(typed(record))
     assert "freer: nanoseconds of a block to be mapped, mean" in text
     assert "instructions of" not in text
 
@@ -146,35 +145,35 @@ def test_a_plot_tells_differences_in_words_too() -> None:
 
 
 def test_the_page_has_plots_and_tables_of_what_was_measured() -> None:
-    page = html_report(cost_record())
+    page = html_report(typed(cost_record()))
     assert page.count("<svg ") == 2
     assert "difference to stock, no walker" in page
     assert "<td>+20</td>" in page
-    assert "<svg" not in html_report(sample_record())
-    beside = html_report({**sample_record(), "cost_of": contention_record()})
+    assert "<svg" not in html_report(typed(sample_record()))
+    beside = draw("html", sample_record(), contention_record())
     assert "huge requests that got small pages" in beside
 
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_the_mail_has_the_lines_of_its_candidates(beside: bool) -> None:
     record = cost_record()
-    text = mail_report({**sample_record(), "cost_of": record} if beside else record)
+    text = draw("mail", *((sample_record(), record) if beside else (record,)))
     assert "Cost in guest instructions, never time (costs: linux, timing, icount," in text
     assert "difference to stock, no walker:" in text
-    row = next(x for x in text.splitlines() if "map_2m_table" in x)
+    row = next(x for x in text.splitlines() if x.startswith("  map_2m_table"))
     assert row.split() == ["map_2m_table", "+20"]
     prose = [x for x in text.splitlines() if "instructions" in x]
     assert max(map(len, prose)) <= 72
 
 
 def test_the_mail_says_who_waits() -> None:
-    text = mail_report(contention_record())
+    text = draw("mail", contention_record())
     assert "huge requests that got small pages, %:" in text
     assert "freer: instructions of a block to be mapped, longest:" in text
     assert "mean:" not in text
 
 
 def test_a_mail_without_measurement_is_silent_about_cost() -> None:
-    assert "Cost in" not in mail_report(sample_record())
-    slower = mail_report(cost_record(extra=1.0))
+    assert "Cost in" not in draw("mail", sample_record())
+    slower = draw("mail", cost_record(extra=1.0))
     assert "difference to" not in slower

@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvet.config import PROJECT, Library, load_matrix
-from kvet.cost import compare, figures, interval, spread, welch
-from kvet.costtables import cost_command, cost_report
+from kvet.cost.figures import compare, figures, interval, spread, welch
+from kvet.cost.tables import cost_report
 from kvet.errors import InfraError, UserError
-from kvet.matrix import plan_cells
-from kvet.pipeline import guest_args
+from kvet.paths import PROJECT
+from kvet.plan.library import Library, load_matrix
+from kvet.plan.matrix import plan_cells
+from kvet.run.attempt import guest_args
 from kvet.store import write_json
-from tests.reports import sample_record
+from tests.more import go
+from tests.reports import sample_record, typed
 
 Values = Mapping[str, Sequence[float]]
 TABLE = "none.map_2m_table.typical"
@@ -33,18 +34,28 @@ def cell(variant: str, values: Values, status: str = "DONE", measures: bool = Tr
         "machine": "icount",
         "workload": "vmalloc-cost",
         "measures": measures,
-        "attempts": [{"status": status, "metrics": m} for m in metrics],
+        "attempts": [{"n": i + 1, "status": status, "metrics": m} for i, m in enumerate(metrics)],
     }
 
 
 def record(*cells: Any) -> Any:
     host = {"qemu": "10.0.2", "compiler": "gcc 12", "kernels": {"linux-6.12": {"version": "6.12"}}}
-    return {"run": "r", "host": host, "cells": list(cells)}
+    return whole({"run": "r", "host": host, "cells": list(cells)})
+
+
+def whole(measured: Any) -> Any:
+    """`measured` with all that a record on disk has."""
+    full = sample_record()
+    like = full["cells"][0]
+    for made in measured["cells"]:
+        boots = [{**like["attempts"][0], **a} for a in made["attempts"]]
+        made.update({**like, **made, "attempts": boots})
+    return {**full, **measured}
 
 
 def differences(**variants: Sequence[float]) -> dict[str, Any]:
     made = record(*(cell(name, {TABLE: values}) for name, values in variants.items()))
-    (group,) = figures(made).values()
+    (group,) = figures(typed(made)).values()
     return {d.variant: d for d in compare(group, next(iter(variants)))}
 
 
@@ -99,12 +110,12 @@ def test_without_spread_there_is_nothing_to_resample() -> None:
 def test_only_done_attempts_of_measuring_cells_count() -> None:
     values = {TABLE: [1.0, 2.0]}
     made = record(cell("a", values, status="ERROR"), cell("b", values, measures=False))
-    assert figures(made) == {}
+    assert figures(typed(made)) == {}
 
 
 def test_spread_names_the_widest_figure() -> None:
     values = {TABLE: [1000, 1001, 1000], "none.dump.typical": [500, 500, 500]}
-    (group,) = figures(record(cell("stock", values))).values()
+    (group,) = figures(typed(record(cell("stock", values)))).values()
     share, where = spread(group)
     assert share == pytest.approx(0.001, rel=0.01)
     assert where == "stock map_2m_table"
@@ -130,7 +141,7 @@ def ten_variants() -> Any:
 
 
 def test_the_table_fits_a_hundred_columns_and_says_what_it_counts() -> None:
-    text = cost_report(ten_variants())
+    text = cost_report(typed(ten_variants()))
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
     assert "Guest instructions, never time" in text
     assert "difference to read-lock, no walker" in text
@@ -140,29 +151,19 @@ def test_the_table_fits_a_hundred_columns_and_says_what_it_counts() -> None:
     assert "huge requests" not in text  # all zero: left out
 
 
-def whole(measured: Any) -> Any:
-    """`measured` with all that a record on disk has."""
-    full = sample_record()
-    like = full["cells"][0]
-    for made in measured["cells"]:
-        boots = [{**like["attempts"][0], **a} for a in made["attempts"]]
-        made.update({**like, **made, "attempts": boots})
-    return {**full, **measured}
-
-
 def test_the_command_wants_a_run_that_measured(tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "r"
     write_json(run / "run.json", {})
-    write_json(run / "results.json", whole(ten_variants()))
-    options = argparse.Namespace(run="r", out=tmp_path, against=["stock"], code=None)
-    assert cost_command(options) == 0
+    write_json(run / "results.json", ten_variants())
+    words = ("cost", "r", "--out", str(tmp_path), "--against", "stock")
+    assert go(*words) == 0
     assert "difference to stock" in capsys.readouterr().out
-    write_json(run / "results.json", whole(record()))
-    with pytest.raises(UserError, match="measured nothing"):
-        cost_command(options)
     write_json(run / "results.json", record())
+    with pytest.raises(UserError, match="measured nothing"):
+        go(*words)
+    write_json(run / "results.json", {"run": "r"})
     with pytest.raises(InfraError, match="not a record"):
-        cost_command(options)
+        go(*words)
 
 
 def test_on_hardware_cycles_and_nanoseconds_have_columns_of_their_own() -> None:
@@ -170,16 +171,16 @@ def test_on_hardware_cycles_and_nanoseconds_have_columns_of_their_own() -> None:
     for attempt in made["cells"][0]["attempts"]:
         attempt["metrics"][TABLE]["unit"] = "cycles"
         attempt["metrics"]["none.map_2m_table.ns"]["unit"] = "ns"
-    text = cost_report(made)
+    text = cost_report(typed(made))
     assert "CPU cycles and nanoseconds." in text
     assert "no walker: CPU cycles from call to return" in text
     assert "no walker: nanoseconds from call to return" in text
     assert "instructions of" not in text
-    assert "nanoseconds" not in cost_report(ten_variants())
+    assert "nanoseconds" not in cost_report(typed(ten_variants()))
 
 
 @pytest.mark.parametrize("accel", ["tcg", "kvm"])
 def test_the_guest_is_told_when_time_is_real(accel: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kvet.pipeline.resolve_accel", lambda wanted: accel)
+    monkeypatch.setattr("kvet.run.attempt.resolve_accel", lambda wanted: accel)
     (planned, *_) = plan_cells(load_matrix(PROJECT / "configs/cost.yaml"), Library())
     assert ("kvet.accel=kvm" in guest_args(planned, 1)) == (accel == "kvm")

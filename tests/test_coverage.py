@@ -6,10 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvet import proc
-from kvet.coverage import lines_run, patch_lines, summary, translated
-from kvet.git import Repo
-from kvet.series import apply_series
-from kvet.symbolize import all_functions
+from kvet.build.patch_lines import Ran, patch_lines, translated, what_ran
+from kvet.build.symbolize import all_functions
+from kvet.results.record import Coverage, MissedLine, PatchCoverage
+from kvet.run.recording import coverage
+from kvet.source.git import Repo
+from kvet.source.series import apply_series
 from tests.fakes import FakeProject, tree_of
 
 CROSS = "aarch64-linux-gnu-"
@@ -47,20 +49,19 @@ def test_lines_with_code_are_those_the_series_wrote(tmp_path: Path) -> None:
     assert lines.ranges == (all_functions(folder / "vmlinux")["vmap_page_range"][-1],)
 
     log = folder / "asm.log"
-    assert lines_run(lines, log) == ()
+    assert what_ran(lines, log) == Ran()
     log.write_text(
         f"IN: vmap_page_range\n{lines.addresses['mm/vmalloc.c:3'][0]:#018x}:  d503201f\n"
     )
-    ran = lines_run(lines, log)
+    all_ran = what_ran(lines, log)
+    ran = all_ran.lines
     assert ran == ("mm/vmalloc.c:3",)
     assert not log.exists()
-    assert summary(lines, ran, ["mm: good"]) == {
-        "patches": [{"name": "mm: good", "run": 1, "code": 1}],
-        "run": ["mm/vmalloc.c:3"],
-        "not_run": [],
-    }
-    missed = summary(lines, (), ["mm: good"])["not_run"]
-    assert missed == [{"place": "mm/vmalloc.c:3", "text": "return addr * 3;"}]
+    assert all_ran.ways == ()
+    told = coverage(lines, ran, ["mm: good"])
+    assert told == Coverage((PatchCoverage("mm: good", run=1, code=1),), ("mm/vmalloc.c:3",))
+    missed = coverage(lines, (), ["mm: good"]).not_run
+    assert missed == (MissedLine("mm/vmalloc.c:3", "return addr * 3;"),)
     # the second time it is read, not worked out
     (folder / "vmlinux").unlink()
     assert patch_lines(folder, repo, series) == lines
@@ -73,7 +74,6 @@ def test_a_series_without_patches_has_no_lines(tmp_path: Path) -> None:
     assert patch_lines(tmp_path, repo, apply_series(repo, tree.tree_id, [])) is None
 
 
-def test_the_log_is_read_by_address_alone(tmp_path: Path) -> None:
-    log = tmp_path / "asm.log"
-    log.write_bytes(b"----\nIN: f\n0xffff800080010000:  d65f03c0  ret\nOBJD-T: 0x1\n\xff0x12:\n")
+def test_the_log_is_read_by_address_alone() -> None:
+    log = b"----\nIN: f\n0xffff800080010000:  d65f03c0  ret\nOBJD-T: 0x1\n\xff0x12:\n"
     assert translated(log) == {0xFFFF800080010000}

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from kvet.detectors import Trigger, engine, reading, scan, scan_file, scan_text
-from kvet.detectors.heads import find_hits, settle, stop_line
+from kvet.cli.scan_log import ScanRequest, as_json, scan_log_main
+from kvet.detectors import Trigger, blocks, engine, scan, scan_file, scan_text
+from kvet.detectors.heads import find_hits, next_stop, settle
 from kvet.detectors.splat import cut
 from kvet.detectors.table import Row, table
 from kvet.model import Finding
-from kvet.scanlog import as_json, scan_log_main
 
 CONSOLES = Path(__file__).parent / "data" / "consoles"
 LOGS = sorted(CONSOLES.glob("*.log"))
@@ -70,7 +70,7 @@ def test_no_row_shadows_another(row: Row) -> None:
     hits = find_hits(row.example)
     own = hits[0].row
     if not own.reboot:
-        own, _ = settle(hits[0], cut(row.example, hits[0], stop_line(hits, 0)))
+        own, _ = settle(hits[0], cut(row.example, hits[0], next_stop(hits, 0)))
     assert own.id == row.id
 
 
@@ -207,6 +207,41 @@ def test_after_a_fatal_splat_everything_is_suppressed_until_the_next_boot() -> N
     ]
 
 
+OOPS_AT_A_FREED_TABLE = """\
+[    2.000000][   T41] Unable to handle kernel paging request at virtual address ffff000012345000
+[    2.000000][   T41] Internal error: Oops: 0000000096000007 [#1] PREEMPT SMP
+[    2.000000][   T41] kvet: ACCESS to table 0x5234 by cat, given back 8 us ago by pid 40, door file
+[    2.000000][   T41] kvet: free by pid 40:
+[    2.000000][   T40]  of_another_task+0x8/0x10
+[    2.000000][   T41]  pud_free_pmd_page+0x0/0xac
+[    2.000000][   T41]  vmap_range_noflush+0x1f8/0x4a0
+[    2.000000][   T41] Modules linked in: kvet_race(O)
+[    2.000000][   T41] pc : ptdump_pte_entry+0x20/0x40
+[    2.000000][   T41] lr : walk_pte_range+0x10/0x80
+[    2.000000][   T41] Call trace:
+[    2.000000][   T41]  ptdump_pte_entry+0x20/0x40
+[    2.000000][   T41]  walk_pgd_range+0x2f4/0x700
+[    2.000000][   T41] ---[ end trace 0000000000000000 ]---
+"""
+
+
+def test_an_oops_at_a_freed_table_shows_the_stack_of_its_free_and_is_named_after_its_own() -> None:
+    alone = [line for line in OOPS_AT_A_FREED_TABLE.splitlines() if " kvet: " not in line]
+    alone = [line for line in alone if "_free_" not in line and "vmap_" not in line]
+    for console in (OOPS_AT_A_FREED_TABLE, OOPS_AT_A_FREED_TABLE.replace("[   T40]", "[   T41]")):
+        found = scan_text(console)[0]
+        assert found.title == scan(alone)[0].title
+        assert found.title.endswith(" in ptdump_pte_entry")
+    frames = [(f.side, f.func, f.offset) for f in scan_text(OOPS_AT_A_FREED_TABLE)[0].frames]
+    assert frames == [
+        ("use", "ptdump_pte_entry", "0x20/0x40"),
+        ("use", "walk_pgd_range", "0x2f4/0x700"),
+        ("free", "pud_free_pmd_page", "0x0/0xac"),
+        ("free", "vmap_range_noflush", "0x1f8/0x4a0"),
+    ]
+    assert {f.side for f in scan(alone)[0].frames} == {""}
+
+
 def test_a_reboot_without_a_reason_is_a_finding_and_an_orderly_one_is_not() -> None:
     boot = "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x000f0510]\n"
     up = "[    3.000000] up\n"
@@ -224,15 +259,15 @@ def test_repetitions_are_counted_out() -> None:
 
 
 def test_blocks_do_not_change_the_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = [
+    parts = [
         "\n".join([*called(row, f"T{200 + n}"), *CLEAN.splitlines()[8:20], ""])
         for n, row in enumerate(WHOLE.values())
     ]
-    text = "".join(blocks)
+    text = "".join(parts)
     path = tmp_path / "console.log"
     path.write_text(text, encoding="utf-8")
     want = scan_text(text)
-    monkeypatch.setattr(reading, "BLOCK", 5000)
+    monkeypatch.setattr(blocks, "BLOCK", 5000)
     monkeypatch.setattr(engine, "LOOK_AHEAD", 20000)
     assert scan_text(text) == want
     assert scan_file(path) == want
@@ -270,9 +305,9 @@ def test_every_kind_that_can_be_provoked_is() -> None:
 
 def test_scan_log_prints_one_json_line_a_file() -> None:
     out = io.StringIO()
-    assert scan_log_main(LOGS, True, out=out) == 0
+    assert scan_log_main(ScanRequest(LOGS, True), out) == 0
     records = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [record["file"] for record in records] == [str(path) for path in LOGS]
     out = io.StringIO()
-    assert scan_log_main([CONSOLES / "double-lock.log"], False, out=out) == 1
+    assert scan_log_main(ScanRequest([CONSOLES / "double-lock.log"], False), out) == 1
     assert "possible deadlock in pmd_free_pte_page [lockdep]" in out.getvalue()

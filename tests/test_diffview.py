@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvet.formats.diffview import line_anchors, series_views
-from kvet.formats.html import html_report
-from kvet.series import MOST_DIFF, _whole_files
-from tests.reports import sample_record
+from kvet.report.diff_view import line_anchors, series_views
+from kvet.report.html import html_report
+from kvet.source.series import MOST_DIFF, _whole_files
+from tests.reports import sample_record, typed
 
 DIFF = """\
 diff --git a/mm/a.c b/mm/a.c
@@ -39,7 +39,7 @@ def record_with_diff() -> dict[str, Any]:
 
 
 def test_each_added_line_says_whether_it_ran() -> None:
-    view = series_views(record_with_diff())[0]
+    view = series_views(typed(record_with_diff()))[0]
     lines = view["files"][0]["hunks"][0]["lines"]
     told = {line["place"]: (line["kind"], line["ran"]) for line in lines if line["place"]}
     assert told["mm/a.c:5"] == ("kept", "")
@@ -53,10 +53,10 @@ def test_each_added_line_says_whether_it_ran() -> None:
 
 def test_a_stack_leads_to_the_line_it_passes_through() -> None:
     record = record_with_diff()
-    views = series_views(record)
+    views = series_views(typed(record))
     failing = next(cell for cell in record["cells"] if cell["series"].get("diff"))
     anchor = line_anchors(views)[failing["kernel"], failing["variant"], "mm/a.c:7"]
-    page = html_report(record)
+    page = html_report(typed(record))
     assert f'id="{anchor}"' in page
     assert f'href="#{anchor}"' in page
     assert "side that frees" in page
@@ -67,8 +67,8 @@ def test_a_diff_that_cannot_be_read_costs_the_diff_alone() -> None:
     for cell in record["cells"]:
         if cell["series"].get("diff"):
             cell["series"]["diff"] = DIFF.replace("@@ -5,3", "@@ -5,300")
-    assert all(not view["files"] for view in series_views(record))
-    assert "<h2" in html_report(record)
+    assert all(not view["files"] for view in series_views(typed(record)))
+    assert "<h2" in html_report(typed(record))
 
 
 def test_a_very_long_diff_keeps_whole_files() -> None:

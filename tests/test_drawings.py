@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvet.detectors import scan_file, scan_text
-from kvet.detectors.history import memory_history
+from kvet.detectors.allocations import memory_history
 from kvet.detectors.lockdep import explain
 from tests.test_detectors import CONSOLES, TEXTS
 

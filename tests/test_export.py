@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,18 +14,21 @@ import pytest
 from kvet import proc
 from kvet.cache import cache_root
 from kvet.errors import InfraError, UserError
-from kvet.export import ANYTHING, patterns, relative_argv
+from kvet.guest.boot import GuestReport
+from kvet.model import Attempt
+from kvet.run.export import ANYTHING, patterns, relative_argv
+from kvet.run.guest_state import state_findings
 from kvet.store import read_json, write_json
 from tests.more import go
 from tests.night import Nights, nights
-from tests.reports import attempt, cell, finding
+from tests.reports import attempt, cell, finding, typed_attempt, typed_cell
 
 __all__ = ["nights"]  # a fixture
 CELL = "fake+broken+small+tiny+race"
 
 
 def packed(nights: Nights, tmp_path: Path, what: str) -> Path:
-    """Run a matrix, export `what` of it and unpack that; the folder that holds repro.sh."""
+    """Run a matrix, export `what` of it and unpack that; the directory that holds repro.sh."""
     if not (nights.results / "run").exists():
         nights.run("run")
     path = tmp_path / "out.tar.gz"
@@ -73,7 +78,10 @@ def test_a_clean_boot_is_exit_code_0(nights: Nights, tmp_path: Path) -> None:
     assert out.count("reboot: Power down") == 2
 
 
-@pytest.mark.parametrize(("image", "says"), [("die", "no kernel came up"), ("hang", "not done")])
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [("die", "no kernel came up"), ("hang", "not done"), ("deaf", "not done")],
+)
 def test_a_boot_that_says_nothing_is_exit_code_3(
     nights: Nights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, says: str
 ) -> None:
@@ -82,7 +90,10 @@ def test_a_boot_that_says_nothing_is_exit_code_3(
     script = (folder / "repro.sh").read_text(encoding="utf-8")
     limit = script.partition("limit=${LIMIT:-")[2].partition("}")[0]
     assert int(limit) > 60
-    (folder / "repro.sh").write_text(script.replace(limit, "2", 1), encoding="utf-8")
+    # the same digits may stand in a key or a seed before it
+    short = script.replace(f"{{LIMIT:-{limit}}}", "{LIMIT:-2}", 1)
+    assert short != script
+    (folder / "repro.sh").write_text(short, encoding="utf-8")
     code, _, err = repro(folder)
     assert (code, says in err) == (3, True), err
 
@@ -137,19 +148,43 @@ def test_addresses_and_numbers_may_differ() -> None:
     held = {
         **finding("init_mm lock still held after the workload ended"),
         "origin": "harness",
+        "state": "init_mm_lock",
         "excerpt": [],
     }
+    stuck = {
+        **finding("freers stuck in the kernel at the end of the workload"),
+        "origin": "harness",
+        "state": "churn_alive",
+    }
+    old = {**finding("kernel tainted (bits 0x20)"), "kind": "taint", "origin": "harness"}
+    last = attempt(3, "FAIL", [stuck, old]) | {"state": {"churn_alive": "1/3"}}
     first = attempt(1, "FAIL", [fault, warning])
-    made = cell("v", "candidate", "FAIL", [first, attempt(2, "FAIL", [held])])
-    made["new_titles"] = [fault["title"], warning["title"], held["title"]]
-    assert patterns(made, first) == [
+    made = cell("v", "candidate", "FAIL", [first, attempt(2, "FAIL", [held]), last])
+    made["new_titles"] = [f["title"] for f in (fault, warning, held, stuck, old)]
+    assert patterns(typed_cell(made), typed_attempt(first)) == [
         "Unable to handle kernel paging request at virtual address [0-9a-fx]+",
         r"WARNING: CPU: [0-9]+ PID: [0-9]+ at mm/a\.c:[0-9]+ "
         r"f\+[0-9a-fx]+/[0-9a-fx]+ \[m\.o\] \(x\)",
         "kvet state init_mm_lock held",
+        "kvet state churn_alive (0|1|2)/3([^0-9]|$)",
+        "kvet state tainted [1-9]",
     ]
     clean = cell("v", "candidate", "PASS", [attempt(1, "PASS", [])])
-    assert patterns(clean, clean["attempts"][0]) == list(ANYTHING)
+    assert patterns(typed_cell(clean), typed_attempt(clean["attempts"][0])) == list(ANYTHING)
+
+
+def test_every_state_that_is_a_finding_can_be_looked_for() -> None:
+    state = {"tainted": "32", "debug_locks": "0", "init_mm_lock": "held"}
+    state |= {"churn_alive": "1/2", "walkers_alive": "0/2", "readers_stuck": "1"}
+    found = tuple(state_findings(GuestReport(complete=True, state=state), ()))
+    assert {f.state for f in found} == set(state)
+    told = Attempt(1, findings=found, state=state)
+    made = typed_cell(cell("v", "candidate", "FAIL", []))
+    wanted = patterns(replace(made, new_titles=tuple(f.title for f in found)), told)
+    assert len(wanted) == len(state)
+    for name, value in state.items():
+        line = f"# kvet state {name} {value}"
+        assert any(re.search(pattern, line) for pattern in wanted), line
 
 
 def test_only_what_ties_it_to_this_machine_is_left_out() -> None:

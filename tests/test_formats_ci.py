@@ -14,10 +14,9 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 
-from kvet.formats import FORMATS
-from kvet.ktap import parse_lines
+from kvet.guest.report_port import parse_lines
 from tests.conftest import REAL_CACHE
-from tests.reports import Cell, cell, sample_record
+from tests.reports import Cell, cell, draw, sample_record
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def record() -> Cell:
 
 
 def test_junit_follows_the_schema(record: Cell) -> None:
-    text = FORMATS["junit"](record)
+    text = draw("junit", record)
     root = ET.fromstring(text.encode())
     assert root.tag == "testsuites"
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("7", "1", "1")
@@ -51,7 +50,7 @@ def test_junit_follows_the_schema(record: Cell) -> None:
 
 
 def test_junit_has_a_case_for_each_attempt(record: Cell) -> None:
-    root = ET.fromstring(FORMATS["junit"](record).encode())
+    root = ET.fromstring(draw("junit", record).encode())
     by_class: dict[str, list[ET.Element]] = {}
     for case in root.iter("testcase"):
         by_class.setdefault(case.get("classname", ""), []).append(case)
@@ -64,7 +63,7 @@ def test_junit_has_a_case_for_each_attempt(record: Cell) -> None:
     assert "walk_it  mm/c.c:9" in (failure.text or "") and "reproduce" in (failure.text or "")
     skipped = by_class["linux+stock+debug+virt+race"][0].find("skipped")
     assert skipped is not None and skipped.get("message") == "race not exercised"
-    error = by_class["linux+spoilt+debug+virt+race"][0].find("error")
+    error = by_class["linux+invalid+debug+virt+race"][0].find("error")
     assert error is not None and error.get("message") == "QEMU is gone"
 
 
@@ -72,7 +71,7 @@ def test_junit_has_a_case_for_each_attempt(record: Cell) -> None:
 
 
 def test_ktap_plans_match_results(record: Cell) -> None:
-    lines = FORMATS["ktap"](record).splitlines()
+    lines = draw("ktap", record).splitlines()
     assert lines[0] == "KTAP version 1"
     assert lines.count("    KTAP version 1") == len(record["cells"])
     assert "not ok 3 linux+mine+debug+virt+race" in lines
@@ -85,7 +84,7 @@ def test_ktap_plans_match_results(record: Cell) -> None:
         "linux+nolock+debug+virt+race": True,
         "linux+mine+debug+virt+race": False,
         "linux+good+debug+virt+race": True,
-        "linux+spoilt+debug+virt+race": False,
+        "linux+invalid+debug+virt+race": False,
     }
 
 
@@ -115,7 +114,7 @@ def test_the_kernels_own_parser_accepts_the_ktap(
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     parser = _kunit_parser()
-    test = parser.parse_run_tests(FORMATS["ktap"](record).splitlines())
+    test = parser.parse_run_tests(draw("ktap", record).splitlines())
     counts = test.counts
     assert counts.errors == 0 and counts.crashed == 0
     assert (counts.passed, counts.failed, counts.skipped) == (4, 2, 1)
@@ -195,7 +194,7 @@ def test_kcidb_is_valid_and_linked(record: Cell) -> None:
     record["cells"].append(
         cell("none", "candidate", "ERROR", [], series={}, build={"key": ""}, reason="no\x00patch")
     )
-    document = json.loads(FORMATS["kcidb"](record))
+    document = json.loads(draw("kcidb", record))
     jsonschema.validate(document, KCIDB)
     assert {b["checkout_id"] for b in document["builds"]} <= {
         c["id"] for c in document["checkouts"]
@@ -211,17 +210,17 @@ def test_kcidb_is_valid_and_linked(record: Cell) -> None:
 
 def test_kcidb_passes_kcidb_io(record: Cell) -> None:
     kcidb_io = pytest.importorskip("kcidb_io")
-    document = json.loads(FORMATS["kcidb"](record))
+    document = json.loads(draw("kcidb", record))
     assert kcidb_io.schema.V5_3.is_valid_exactly(document)
 
 
 def test_kcidb_names_a_commit_only_of_a_public_tree(record: Cell) -> None:
-    assert "git_commit_hash" not in json.loads(FORMATS["kcidb"](record))["checkouts"][0]
+    assert "git_commit_hash" not in json.loads(draw("kcidb", record))["checkouts"][0]
     record["host"]["kernels"]["linux"]["sha256"] = ""
-    assert json.loads(FORMATS["kcidb"](record))["checkouts"][0]["git_commit_hash"] == "12" * 20
+    assert json.loads(draw("kcidb", record))["checkouts"][0]["git_commit_hash"] == "12" * 20
 
 
 def test_kcidb_ids_of_reused_attempts_are_those_of_their_run(record: Cell) -> None:
     record["cells"][1]["reused"] = "20250101-000000-old"
-    ids = [t["id"] for t in json.loads(FORMATS["kcidb"](record))["tests"]]
+    ids = [t["id"] for t in json.loads(draw("kcidb", record))["tests"]]
     assert "kvet:20250101-000000-old/linux+nolock+debug+virt+race/1" in ids

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kvet import proc
-from kvet.gdbscript import MODULES, marks, write_gdb_commands
+from kvet.build.toolchain import CROSS_COMPILE
+from kvet.guest.gdb_script import MODULES, marks, write_gdb_commands
 from kvet.model import Build
-from kvet.toolchain import CROSS_COMPILE
 
 CODE = """
 static int twice; int table[4];
@@ -26,7 +26,7 @@ def module(tmp_path: Path) -> Path:
     folder = tmp_path / "modules"
     folder.mkdir()
     (tmp_path / "m.c").write_text(CODE)
-    path = folder / "kvet_race.ko"
+    path = folder / "kvet_ptdump.ko"
     argv = (f"{CROSS_COMPILE}gcc", "-O1", "-c", str(tmp_path / "m.c"), "-o", str(path))
     assert proc.run(argv).returncode == 0
     return path
@@ -50,5 +50,5 @@ def test_the_command_file_names_what_gdb_needs(module: Path, tmp_path: Path) -> 
     assert "set substitute-path /kvet/src /sources" in lines
     assert lines.index("target remote gdb.sock") > lines.index(f"cd {folder}")
     given = json.loads((folder / MODULES).read_text())
-    assert given["modules"]["kvet_race"]["path"] == str(module)
+    assert given["modules"]["kvet_ptdump"]["path"] == str(module)
     assert given["types"] == str(module)

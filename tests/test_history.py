@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The history is a digest of the run folders; trends and the site are drawn from it."""
+"""The history is a digest of the run directories; trends and the site are drawn from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 from kvet.errors import UserError
-from kvet.history import SCHEMA, open_history
+from kvet.results.history import SCHEMA, open_history
 from tests.more import go
 from tests.night import put_run
 from tests.reports import EVIL

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kvet.config import Library
+from kvet.build.kconfig import check_final, merge, missing_from, read_config, read_fragment
 from kvet.errors import UserError
-from kvet.kconfig import check_final, merge, missing_from, read_config, read_fragment
+from kvet.plan.library import Library
 
 KCONFIG = """
 config BASE

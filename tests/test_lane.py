@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kvet.git import Repo
-from kvet.lane import Lane, borrow_lane, choose_lane, fork_lane, open_lanes
+from kvet.build.worktree import Lane, borrow_lane, choose_lane, fork_lane, open_lanes
 from kvet.model import SourceTree
-from kvet.series import apply_series
+from kvet.source.git import Repo
+from kvet.source.series import apply_series
 from kvet.store import write_json
 from tests.conftest import git, make_patch
 
@@ -39,7 +39,7 @@ def trees(tree: SourceTree, repo: Repo, tmp_path: Path) -> list[str]:
 
 
 def lane_of(tree: SourceTree, repo: Repo, tmp_path: Path, wanted: str) -> Lane:
-    return choose_lane(tmp_path / "lanes", repo, tree.path, tree.tree_id, wanted)
+    return choose_lane(tmp_path / "lanes", repo, tree, wanted)
 
 
 def stamps(lane: Lane) -> dict[str, int]:
@@ -88,7 +88,7 @@ def test_a_flip_of_a_common_header_gets_its_own_lane(
     near = apply_series(repo, tree.tree_id, [source]).tree_id
     far = apply_series(repo, tree.tree_id, [header]).tree_id
     assert lane_of(tree, repo, tmp_path, near).folder == lane.folder
-    given = (tmp_path / "lanes", repo, tree.path, tree.tree_id, far)
+    given = (tmp_path / "lanes", repo, tree, far)
     assert choose_lane(*given, fork=False).folder == lane.folder
     assert lane_of(tree, repo, tmp_path, far).folder != lane.folder
     assert len(open_lanes(tmp_path / "lanes")) == 2

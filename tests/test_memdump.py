@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from kvet import memdump, proc, qmp
-from kvet.console import Console
-from kvet.drgnview import pick, questions
+from kvet import proc
 from kvet.errors import InfraError
-from kvet.memdump import DUMP, RAW, DumpIndex, Keeper, add_note, unpacked
+from kvet.guest import memdump, qmp
+from kvet.guest.console import Console
+from kvet.guest.drgn_view import pick, questions
+from kvet.guest.memdump import DUMP, RAW, DumpIndex, Keeper, add_note, unpacked
+from kvet.model import Finding
 
 BREACH = b"""\
 [    1.100000][   T40] kvet: BREACH table-freed-under-walk in pmd_free_pte_page: table 0x43430 of \
@@ -144,24 +146,24 @@ def test_a_dump_is_unpacked_and_the_copy_goes_away(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_is_read_off_the_splat() -> None:
-    breach = {
-        "title": "table-freed-under-walk in pmd_free_pte_page",
-        "suppressed": False,
-        "excerpt": BREACH.decode().splitlines(),
-    }
+    breach = Finding(
+        kind="table-freed-under-walk",
+        title="table-freed-under-walk in pmd_free_pte_page",
+        excerpt=tuple(BREACH.decode().splitlines()),
+    )
     asked = questions(breach)
     assert asked.pids == (40, 41)
     assert asked.address == 0xFFFF_8000_C000_0000
     assert asked.table_pfn == 0x43430
-    oops = {
-        "title": "BUG: unable to handle kernel paging request in ptdump_pte_entry",
-        "suppressed": False,
-        "excerpt": [
+    oops = Finding(
+        kind="page-fault",
+        title="BUG: unable to handle kernel paging request in ptdump_pte_entry",
+        excerpt=(
             "Unable to handle kernel paging request at virtual address ffffffffc0000000",
             "CPU: 1 UID: 0 PID: 63 Comm: kvet-walk/0 Not tainted",
-        ],
-    }
+        ),
+    )
     assert questions(oops).pids == (63,)
     assert questions(oops).address == 0xFFFF_FFFF_C000_0000
-    hang = {"title": "guest hang", "suppressed": False, "excerpt": []}
+    hang = Finding(kind="hung-task", title="guest hang")
     assert pick([hang, oops]) is oops

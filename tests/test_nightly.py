@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kvet import nightly, source
-from kvet.config import PROJECT, load_matrix
-from kvet.errors import InfraError, UserError
-from kvet.formats import FORMATS
-from kvet.nightly import FILES, WORST, last_good, prune, worst
+from kvet.cli.nightly import FILES, last_good, prune
+from kvet.errors import JUDGED, WORST_FIRST, ExitCode, InfraError, UserError, worst
+from kvet.paths import PROJECT
+from kvet.plan.library import load_matrix
+from kvet.report.formats import FORMATS
+from kvet.source import fetch
 from kvet.store import read_json
 from tests.more import go
 from tests.night import Nights, nights, put_run
@@ -27,7 +28,7 @@ def night(made: Nights, *words: str) -> int:
 
 
 def folders(made: Nights) -> list[Path]:
-    """The folders of all nights; two that begin in one second have names in order too."""
+    """The directories of all nights; two that begin in one second have names in order too."""
     found = [p.parent for p in made.results.glob("*/nightly.json") if not p.parent.is_symlink()]
     return sorted(found, key=lambda p: (p / "nightly.json").stat().st_mtime_ns)
 
@@ -45,7 +46,9 @@ def spoil(made: Nights) -> None:
 def _each_second_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of runs carry seconds; nights of a test follow faster."""
     count = iter(range(100))
-    monkeypatch.setattr("kvet.commands._run_id", lambda name: f"20260101-0100{next(count):02d}-m")
+    monkeypatch.setattr(
+        "kvet.run.planning.run_id", lambda name: f"20260101-0100{next(count):02d}-m"
+    )
 
 
 def test_a_first_night_is_good_and_writes_every_format(
@@ -54,7 +57,7 @@ def test_a_first_night_is_good_and_writes_every_format(
     assert night(nights) == 0
     (run,) = folders(nights)
     written = {p.name for p in run.iterdir()}
-    assert {FILES[name] for name in FORMATS} | {"report.txt", "results.json"} <= written
+    assert set(FILES.values()) | {"results.json"} <= written
     concluded = read_json(run / "nightly.json")
     assert concluded["good"] is True and concluded["reference"] == ""
     assert (nights.results / "history.db").exists()
@@ -111,7 +114,7 @@ def test_a_kernel_that_cannot_be_fetched_is_an_error(
     def fail(*args: object, **more: object) -> None:
         raise InfraError("the mirror is away")
 
-    monkeypatch.setattr(source, "open_source", fail)
+    monkeypatch.setattr(fetch, "open_source", fail)
     assert night(nights) == 3
     assert "left out: fake+*: the mirror is away" in capsys.readouterr().err
     assert folders(nights) == []
@@ -176,13 +179,13 @@ def test_old_nights_are_thinned_and_the_last_good_one_is_kept_whole(tmp_path: Pa
 
 
 def test_the_worst_exit_code_wins() -> None:
-    assert WORST == (2, 3, 1, 4, 0)
-    assert worst([0, 4, 1]) == 1
-    assert worst([1, 3]) == 3
-    assert worst([3, 2, 0]) == 2
-    assert worst([4, 0]) == 4
-    assert worst([0]) == 0
-    assert worst([99]) == 3
+    assert WORST_FIRST == (2, 3, 1, 4, 0)
+    assert worst([0, 4, 1], default=ExitCode.ERROR) == 1
+    assert worst([1, 3], default=ExitCode.ERROR) == 3
+    assert worst([3, 2, 0], default=ExitCode.ERROR) == 2
+    assert worst([4, 0], default=ExitCode.ERROR) == 4
+    assert worst([0], default=ExitCode.ERROR) == 0
+    assert worst([99], default=ExitCode.ERROR) == 3
 
 
 def test_an_unknown_night_to_compare_with_ends_it_before_it_begins(nights: Nights) -> None:
@@ -197,4 +200,4 @@ def test_the_nightly_matrix_is_every_design_on_three_kernels() -> None:
     assert matrix.configs == ("debug", "kasan")
     assert len(matrix.variants) == 10
     assert (matrix.attempts, matrix.max_attempts) == (3, 6)
-    assert nightly.JUDGED == (0, 1, 4)
+    assert JUDGED == (0, 1, 4)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kvet.config import load_kernel
 from kvet.errors import UserError
 from kvet.events import Event, Events
 from kvet.model import SourceTree
-from kvet.source import kernel_version, open_source, sha256_of
+from kvet.plan.library import load_kernel
+from kvet.source.fetch import kernel_version, open_source, sha256_of
 from tests.conftest import git
 from tests.fakes import DATA
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from kvet.statistics import add_tests, fisher, holm
+from kvet.model import Conclusion, Role
+from kvet.results.record import CellRecord
+from kvet.run.recording import with_tests
+from kvet.stats import fisher, holm
 
 
 def test_fisher_knows_the_small_tables() -> None:
@@ -23,9 +24,20 @@ def test_holm_is_monotone_and_never_below_the_raw_value() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def cell(variant: str, role: str, failures: int, runs: int, config: str = "debug") -> Any:
-    names = {"kernel": "k", "config": config, "machine": "m", "workload": "w"}
-    return {"variant": variant, "role": role, "failures": failures, "runs": runs, **names}
+def cell(variant: str, role: str, failures: int, runs: int, config: str = "debug") -> CellRecord:
+    return CellRecord(
+        id=f"k+{variant}+{config}+m+w",
+        kernel="k",
+        variant=variant,
+        config=config,
+        machine="m",
+        workload="w",
+        role=Role(role),
+        conclusion=Conclusion.INCONCLUSIVE,
+        failures=failures,
+        runs=runs,
+        attempts=(),
+    )
 
 
 def test_candidates_are_tested_inside_their_group_alone() -> None:
@@ -35,7 +47,7 @@ def test_candidates_are_tested_inside_their_group_alone() -> None:
         cell("nolock", "control", 5, 5, config="kasan"),
         cell("unrun", "candidate", 0, 0),
     ]
-    add_tests(cells)
-    assert [t["against"] for t in cells[0]["tests"]] == ["nolock"]
-    assert cells[0]["tests"][0]["p_holm"] == pytest.approx(2 / 252)
-    assert cells[1]["tests"] == cells[3]["tests"] == []
+    tests = [made.tests for made in with_tests(cells)]
+    assert [t.against for t in tests[0]] == ["nolock"]
+    assert tests[0][0].p_holm == pytest.approx(2 / 252)
+    assert tests[1] == tests[3] == ()

@@ -12,25 +12,27 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from kvet.bootshell import boot_shell
 from kvet.errors import UserError
-from kvet.events import Event, Events
-from kvet.model import BootRequest, Build, Limits, Machine
-from kvet.ui import PlainUi, RichUi, make_ui
+from kvet.events import Ended, Event, Events
+from kvet.guest.boot import BootRequest, Limits
+from kvet.guest.boot_shell import boot_shell
+from kvet.model import Build, Ending, Machine, Status
+from kvet.terminal import PlainUi, RichUi, make_ui
 from tests.fakes import DATA
 
 SHELL = """
 import sys
 from pathlib import Path
-from kvet.bootshell import boot_shell
-from kvet.model import BootRequest, Build, Limits, Machine
+from kvet.guest.boot_shell import boot_shell
+from kvet.guest.boot import BootRequest, Limits
+from kvet.model import (Build, Machine)
 machine = Machine(name="m", vcpus=1, mem_mib=64, accel="tcg", qemu=sys.argv[1])
 folder = Path(sys.argv[2])
 image = folder / "Image"
 image.write_text("hang\\n6.12-kvet\\n")
 limits = Limits(boot_s=1, run_s=1, silence_s=1)
 request = BootRequest(image=image, initrd=(), machine=machine, folder=folder, limits=limits, seed=1)
-sys.exit(boot_shell(request, build=Build("k", folder, "r", 0, False)))
+sys.exit(boot_shell(request, build=Build("k", folder, "r", 0, False), say=print))
 """
 
 
@@ -54,7 +56,7 @@ def test_the_shell_needs_a_terminal(tmp_path: Path) -> None:
     limits = Limits(boot_s=1, run_s=1, silence_s=1)
     request = BootRequest(tmp_path, (), machine, tmp_path, limits, seed=1)
     with pytest.raises(UserError, match="needs a terminal"):
-        boot_shell(request, build=Build("k", tmp_path, "r", 0, False))
+        boot_shell(request, build=Build("k", tmp_path, "r", 0, False), say=print)
 
 
 def test_progress_is_lines_where_nothing_can_be_redrawn(
@@ -66,11 +68,37 @@ def test_progress_is_lines_where_nothing_can_be_redrawn(
     with ui, events.step("build", "stock+debug") as step:
         step.progress(3, 10)
         step.say("built")
-    events.emit(Event("attempt", "boot", "cell", "attempt 1: PASS POWEROFF", seconds=1.5))
+    events.emit(
+        Event(
+            "attempt", "boot", "cell", seconds=1.5, attempt=Ended(1, Status.PASS, Ending.POWEROFF)
+        )
+    )
     err = capsys.readouterr().err
     assert "build stock+debug: built" in err
     assert "attempt 1: PASS POWEROFF in 1.5 s" in err
     assert "\x1b" not in err
+
+
+def test_a_long_build_says_every_15_seconds_how_far_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 100.0
+    ui = PlainUi(clock=lambda: now)
+    ui(Event("start", "build", "k+v+c"))
+    for done in range(1, 41):
+        now += 1
+        ui(Event("progress", "build", "k+v+c", done=done, total=90))
+    now += 1
+    ui(Event("end", "build", "k+v+c", "failed", seconds=41.0))
+    ui(Event("progress", "source", "linux", done=7))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "[    0.0s] build k+v+c...",
+        "[   15.0s] build k+v+c: 15 of 90 objects",
+        "[   30.0s] build k+v+c: 30 of 90 objects",
+        "[   41.0s] build k+v+c: failed in 41.0 s",
+        "[   41.0s] source linux: 7",
+    ]
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +117,14 @@ def test_the_live_view_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None
         with ui:
             with events.step("build", "linux+stock+debug") as step:
                 step.progress(3, 10)
-            events.emit(Event("attempt", "boot", "linux+stock", "attempt 1: FAIL PANIC: oops"))
+            events.emit(
+                Event(
+                    "attempt",
+                    "boot",
+                    "linux+stock+debug+virt+race",
+                    attempt=Ended(1, Status.FAIL, Ending.PANIC, "oops"),
+                )
+            )
             ui.live.refresh()
         terminal.flush()
         os.set_blocking(screen.fileno(), False)

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Group
 
-from kvet.report import splat_top
-from kvet.titles import families, known_titles, titles_table
-from kvet.ui import drawn
-from tests.reports import attempt, cell, finding
+from kvet.report.text import splat_top
+from kvet.report.titles import families, known_titles, titles_table
+from kvet.terminal import drawn
+from tests.reports import attempt, cell, finding, sample_record, typed, typed_finding
 
 
 def _run() -> dict[str, Any]:
@@ -22,6 +22,7 @@ def _run() -> dict[str, Any]:
         one["family"] = "bad-access free_it"
     follows["family"] = "warning aftermath"
     return {
+        **sample_record(),
         "cells": [
             cell("stock", "baseline", "INCONCLUSIVE", [attempt(1, "PASS", [])]),
             cell(
@@ -35,12 +36,12 @@ def _run() -> dict[str, Any]:
                 ],
             ),
             cell("trylock", "candidate", "FAIL", [attempt(1, "FAIL", [read])]),
-        ]
+        ],
     }
 
 
 def test_a_title_is_counted_once_a_boot_and_variant() -> None:
-    read, follows, fault = known_titles(_run())
+    read, follows, fault = known_titles(typed(_run()))
     assert read.seen == {"nolock": 1, "trylock": 1}
     assert read.counted == {"nolock": 2, "trylock": 1}
     assert read.first[1:] == (1, 2.5)
@@ -49,9 +50,9 @@ def test_a_title_is_counted_once_a_boot_and_variant() -> None:
 
 
 def test_faces_of_one_defect_stand_together() -> None:
-    (family,) = (f for f in families(known_titles(_run())).values() if len(f) > 1)
+    (family,) = (f for f in families(known_titles(typed(_run()))).values() if len(f) > 1)
     assert [known.kind for known in family] == ["kasan", "kasan"]
-    text = drawn(Group(*titles_table(_run())), color=False, width=120)
+    text = drawn(Group(*titles_table(typed(_run()))), color=False, width=120)
     assert "  KASAN: use-after-free Read in free_it\n" in text
     assert "  = BUG: unable to handle kernel paging request in free_it\n" in text
     assert "new; nolock 1/2, trylock 1/1; first in " in text
@@ -61,16 +62,16 @@ def test_faces_of_one_defect_stand_together() -> None:
 def test_what_the_baseline_shows_is_not_new() -> None:
     run = _run()
     run["cells"][0]["attempts"][0]["findings"] = [finding("BUG: old")]
-    text = drawn(Group(*titles_table(run)), color=False, width=120)
+    text = drawn(Group(*titles_table(typed(run))), color=False, width=120)
     assert "BUG: old\n      baseline has it; stock 1/1;" in text
 
 
 def test_without_findings_there_is_no_table() -> None:
-    assert list(titles_table({"cells": []})) == []
+    assert list(titles_table(typed({**sample_record(), "cells": []}))) == []
 
 
 def test_the_source_line_of_a_touched_frame_is_shown() -> None:
-    lines = splat_top(finding("KASAN: x"), most=12)
+    lines = splat_top(typed_finding(finding("KASAN: x")), most=12)
     at = next(i for i, line in enumerate(lines) if "touched by the series" in line)
     assert lines[at + 1].strip() == "if (a < b && c)"
     assert sum("if (a < b" in line for line in lines) == 1

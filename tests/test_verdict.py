@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from kvet.model import Attempt, Boot, Conclusion, Ending, Finding, GuestReport, Metric, Role, Status
-from kvet.verdict import conclude, exit_code, judge_attempt, upper_bound, wilson
+from kvet.guest.boot import Boot, GuestReport
+from kvet.model import Attempt, Conclusion, Ending, Finding, Floor, Metric, Role, Status
+from kvet.run.verdict import Evidence, conclude, exit_code, judge_attempt, upper_bound, wilson
 
-FLOOR = {"overlaps": 10}
+FLOOR = Floor(any={"overlaps": 10})
 OOPS = Finding(kind="oops", title="Internal error in f", func="f")
 KNOWN = Finding(kind="warning", title="WARNING in boot_thing")
 
@@ -41,14 +42,14 @@ def report(complete: bool = True, **state: str) -> GuestReport:
 def judge(
     *, ran: Boot | None = None, said: GuestReport | None = None, found: Sequence[Finding] = ()
 ) -> Attempt:
-    return judge_attempt(
-        Attempt(n=1),
+    evidence = Evidence(
         boot=ran or boot(),
         report=said or report(),
         console=found,
         release="6.12-kvet-1",
         floor=FLOOR,
     )
+    return judge_attempt(Attempt(n=1), evidence)
 
 
 def test_an_attempt_starts_at_error() -> None:
@@ -131,7 +132,7 @@ P, F, E = Status.PASS, Status.FAIL, Status.ERROR
         (
             Role.CANDIDATE,
             attempts(P, P, P),
-            {"uncaught": ["nolock"]},
+            {"doubts": ["control not caught: nolock"]},
             Conclusion.INCONCLUSIVE,
             (0, 3),
         ),
@@ -193,15 +194,10 @@ def test_exit_codes(cells: list[tuple[str, str]], code: int) -> None:
 
 
 def measured(said: GuestReport) -> Attempt:
-    return judge_attempt(
-        Attempt(n=1),
-        boot=boot(),
-        report=said,
-        console=(),
-        release="6.12-kvet-1",
-        floor={},
-        measures=True,
+    evidence = Evidence(
+        boot=boot(), report=said, console=(), release="6.12-kvet-1", floor=Floor(), measures=True
     )
+    return judge_attempt(Attempt(n=1), evidence)
 
 
 def test_a_measurement_is_done_and_neither_pass_nor_fail() -> None:
@@ -214,7 +210,7 @@ def test_a_measurement_is_done_and_neither_pass_nor_fail() -> None:
 @pytest.mark.parametrize("role", list(Role))
 def test_a_measured_cell_passes_without_exposure_or_control(role: Role) -> None:
     done = [Attempt(n=n, status=Status.DONE) for n in (1, 2)]
-    verdict = conclude(role, done, wanted=2, uncaught=["no control"])
+    verdict = conclude(role, done, wanted=2, doubts=["no control"])
     assert (verdict.conclusion, verdict.failures, verdict.runs) == (Conclusion.PASS, 0, 2)
     assert conclude(role, done, wanted=3).conclusion is Conclusion.INCONCLUSIVE
 

@@ -9,12 +9,13 @@ collects any function wins; the row's `pick` chooses among them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from kvet.detectors.frames import ARM_FRAME, PLACES, is_injected, readable
 from kvet.detectors.splat import Splat
-from kvet.detectors.table import BlameRules, Row, blame_rules
+from kvet.detectors.table import BlameRules, Row, blame_rules, helper_group, skip_regex
 
 NOBODY = "corrupted"
 
@@ -34,63 +35,136 @@ class _Mixed(Exception):
     """Frames of an injected fault stand among those of the splat."""
 
 
-def blame(row: Row, header: str, splat: Splat) -> Blamed:
-    """Blame a function for `splat`, whose first line named the symbol `header`."""
+class Passed(NamedTuple):
+    """A function that was not blamed, and by which rule."""
+
+    func: str
+    rule: str
+
+
+class Walk(NamedTuple):
+    """One search through a splat: what was found, what was passed over."""
+
+    row: Row
+    splat: Splat
+    header: str
+    raws: list[str]
+    passed: list[Passed] | None
+
+    def takes(self, name: str) -> bool:
+        """Note `name`; whether it may be blamed."""
+        rule = rule_against(self.row, name)
+        if not rule and self.row.pick == "first":
+            rule = _self_test(name, self.splat)
+        if rule and self.passed is not None:
+            self.passed.append(Passed(name, rule))
+        return not rule
+
+
+def blame(row: Row, header: str, splat: Splat, passed: list[Passed] | None = None) -> Blamed:
+    """Blame a function for `splat`, whose first line named the symbol `header`.
+
+    What was passed over on the way that led to it goes to `passed`.
+    """
     if not row.ways:
         return Blamed("", "")
     try:
-        for way in row.ways:
-            picked = _pick(row.pick, _walk(way, header, splat, row))
+        for way in chain(row.ways, _last_resorts(row, splat)):
+            walk = Walk(row, splat, header, [], None if passed is None else [])
+            _walk(way, walk)
+            picked = _pick(row.pick if way in row.ways else "first", walk.raws)
             if picked is not None:
+                if passed is not None:
+                    passed.extend(walk.passed or ())
                 return picked
     except _Mixed:
         pass
     return Blamed(NOBODY, NOBODY)
 
 
+# a splat that was quoted without its trace still says where it happened
+_LAST_RESORTS = (("lr",), ("frames",), ("header",), ("pc",))
+
+
+def _last_resorts(row: Row, splat: Splat) -> Iterator[tuple[str, ...]]:
+    """Ways for a splat in which those of its row found nobody."""
+    if not _is_torn(row, splat):
+        yield from _LAST_RESORTS
+
+
+def _is_torn(row: Row, splat: Splat) -> bool:
+    """Whether a trace was begun and names nobody: lines of it are lost, nobody left them out."""
+    if splat.frames:
+        return all(rule_against(row, match["at"]) for match in splat.frames.values())
+    return bool(splat.starts) and any(map(str.strip, splat.texts[splat.starts[-1] + 1 :]))
+
+
+def rule_against(row: Row, name: str) -> str:
+    """The list on which `name` stands, so that it is never to blame; "" when it may be."""
+    group = helper_group(name)
+    if group and not (row.keep and row.keep_regex.fullmatch(name)):
+        return group
+    if row.skip and skip_regex(row.skip).search(name):
+        return next(key for key in row.skip if skip_regex((key,)).search(name))
+    return ""
+
+
+def _self_test(name: str, splat: Splat) -> str:
+    """A rule against `name` when a module of self-tests, which fail on purpose, called it."""
+    runners = blame_rules().self_tests
+    found = False
+    for match in splat.frames.values():
+        if found:
+            return "self_tests" if match["at"] in runners else ""
+        found = match["at"] == name
+    return ""
+
+
 def origin(row: Row, splat: Splat) -> str:
     """The function that made the uninitialised value of a KMSAN report."""
-    raws = _walk(("origin", "frames"), "", splat, row)
-    return _canonical(raws[0]) if raws else NOBODY
+    walk = Walk(row, splat, "", [], None)
+    _walk(("origin", "frames"), walk)
+    return _canonical(walk.raws[0]) if walk.raws else NOBODY
 
 
-def _walk(way: Sequence[str], header: str, splat: Splat, row: Row) -> list[str]:
-    """The functions that one way finds; just the first where the row wants no more."""
-    raws: list[str] = []
+def _walk(way: Sequence[str], walk: Walk) -> None:
+    """Collect the functions that one way finds; just the first where the row wants no more."""
     at = 0
     for step in way:
         if step == "header-any":
-            return [header]
+            walk.raws.append(walk.header)
+            return
         if step == "header":
             at = 1
-            if header and not row.skips(header):
-                raws.append(header)
+            if walk.header and walk.takes(walk.header):
+                walk.raws.append(walk.header)
         elif step == "frames":
-            at = _collect(splat, at, row, raws)
+            at = _collect(at, walk)
         else:
-            at = _advance(step, splat.texts, at, row, raws)
-        if at < 0 or (raws and row.pick == "first"):
+            at = _advance(step, at, walk)
+        if at < 0 or (walk.raws and walk.row.pick == "first"):
             break
-    return raws
 
 
-def _advance(step: str, texts: Sequence[str], at: int, row: Row, raws: list[str]) -> int:
+def _advance(step: str, at: int, walk: Walk) -> int:
     """Move below the next line of the kind `step`, taking the function it names; -1 if none."""
     literal, regex = PLACES[step]
+    texts = walk.splat.texts
     for index in range(at, len(texts)):
         text = texts[index]
         if literal in text:
             match = regex.match(text)
             if match:
                 name = match.groupdict().get("at")
-                if name and not row.skips(name):
-                    raws.append(name)
+                if name and walk.takes(name):
+                    walk.raws.append(name)
                 return index + 1
     return -1
 
 
-def _collect(splat: Splat, at: int, row: Row, raws: list[str]) -> int:
+def _collect(at: int, walk: Walk) -> int:
     """Collect frames from line `at` to the next trace; returns the line after its start."""
+    splat, raws = walk.splat, walk.raws
     end = next((start for start in splat.starts if start >= at), len(splat.texts))
     for index, match in splat.frames.items():
         if index < at:
@@ -100,9 +174,9 @@ def _collect(splat: Splat, at: int, row: Row, raws: list[str]) -> int:
         for name in _names(match):
             if is_injected(name):
                 raise _Mixed
-            if not (raws and raws[-1] == name) and not row.skips(name):
+            if not (raws and raws[-1] == name) and walk.takes(name):
                 raws.append(name)
-        if raws and row.pick == "first":
+        if raws and walk.row.pick == "first":
             break
     return end + 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from kvet.detectors.allocations import memory_history
 from kvet.detectors.chains import brought_locks, chains
-from kvet.detectors.history import memory_history
 from kvet.detectors.lockdep import explain, links_of
 from kvet.model import Finding
 

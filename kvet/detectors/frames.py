@@ -16,18 +16,33 @@ FUNC = expand("{FUNC}")
 _PC = r"(?:\[<?(?:0x)?[0-9a-f]++>?\] *+)"
 _NAME = r"[A-Za-z_$][\w$]*+"
 _SYMBOL = (
-    rf"(?P<at>{_NAME})(?P<suffix>\.[\w.$]++)?"
-    r"(?:\+0x(?P<off>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)| \((?P<where>[\w./-]+\.[chSrs]+:\d+))"
+    rf"\.?(?P<at>{_NAME})(?P<suffix>\.[\w.$]++)?"
+    r"(?:\+0x(?P<off>[0-9a-f]++)(?:/0x(?P<size>[0-9a-f]+))?+"
+    r"| \((?P<where>[\w./+~@-]+\.[chSrs]+:\d+|\?\?:))"
     r"(?: +\[(?P<module>[\w-]+)[^\]]*\])?"
 )
-FRAME = re.compile(rf"^ *+(?:<\w++> *+)?{_PC}{{0,2}}+{_SYMBOL}")
+FRAME = re.compile(rf"^ *+(?:<\w++> *+)?\(?{_PC}{{0,2}}+{_SYMBOL}")
 """A line of a call trace; an already decoded one has file:line in place of the offset."""
 
+BARE_FRAME = re.compile(
+    r"^ *+(?P<at>[A-Za-z_]\w{2,}+)(?P<suffix>\.[\w.$]++)?(?:\(\))?"
+    r"(?P<off>(?!))?(?P<size>(?!))?(?P<where>(?!))?(?: +\[(?P<module>[\w-]+)[^\]]*\])? *$"
+)
+"""A line of a call trace of which somebody left out the offsets."""
+
 ARM_FRAME = re.compile(
-    rf"^ *+{_PC}?+(?:\((?P<callee>{_NAME})[\w.$]*+\)|(?P<bare>{_NAME})[\w.$]*+) from "
+    rf"^ *+{_PC}?+(?:\((?P<callee>{_NAME})[\w.$]*+(?:\+0x[0-9a-f]++/0x[0-9a-f]++)?+\)"
+    rf"|(?P<bare>{_NAME})[\w.$]*+(?:\+0x[0-9a-f]++/0x[0-9a-f]++)?+) from "
     rf"{_PC}?\(?{_SYMBOL}"
 )
 """The form of 32-bit arm, which also names the callee: that one has no line of its own."""
+
+REPORTER = re.compile(
+    r"(?:dump_backtrace|unwind_backtrace|(?:show|dump)_stack(?:_lvl)?|show_trace(?:_log_lvl)?"
+    r"|dump_trace|print_(?:address_description|report|\w+_(?:bug|report))|_*warn(?:_slowpath\w*)?"
+    r"|(?:end|__)?kasan_report\w*|warn_bogus\w*)(?:\.[\w.$]+)?"
+)
+"""Functions that print a report and did nothing else."""
 
 SYMBOL = re.compile(rf"(?<![\w.$]){_SYMBOL}")
 _STACK_START = re.compile(
@@ -44,7 +59,7 @@ _FRAME_GROUPS = ("at", "suffix", "off", "size", "module", "where")
 def frame_of(match: re.Match[str], side: str = "") -> Frame:
     """The frame that a match of FRAME, ARM_FRAME or SYMBOL describes."""
     name, suffix, off, size, module, where = match.group(*_FRAME_GROUPS)
-    offset = f"0x{off}/0x{size}" if off else ""
+    offset = f"0x{off}/0x{size}" if size else f"0x{off}" if off else ""
     name = name + suffix if suffix else name
     return Frame(name, offset, module or "", where or "", "", False, side)
 
@@ -68,8 +83,15 @@ PLACES = {
         (
             "pc",
             "",
-            rf" *+(?:[RE]?IP|NIP|e?pc|PC is at) ?:? ?(?:\d+:)?{_PC}*+ *+"
-            rf"(?:{FUNC}|0x[0-9a-f]+|\(null\)|\[< *+\(null\)>\])",
+            rf" *+(?:(?:[RE]?IP|NIP|e?pc|ERA|TPC|IAOQ\[0\]) *+: ?|(?:PC|[RE]?IP) is at |[RE]?IP +"
+            rf"|NIP +(?=\[)|Krnl PSW : (?:[0-9a-f]{{16}} ){{2}}\()(?:\d+:)?(?:[0-9a-f]{{8,16}} +)?"
+            rf"{_PC}*+ *+<?\.?(?:{FUNC}|0x[0-9a-f]+|\(null\)|\[< *+\(null\)>\])",
+        ),
+        (
+            "lr",
+            "",
+            rf" *+(?:(?:lr|ra|RPC) *+: ?|LR is at |LR +(?=\[)|caller is )(?:[0-9a-f]{{8,16}} +)?"
+            rf"{_PC}*+ *+<?\.?{FUNC}",
         ),
         ("lock", "at: ", rf".*\bat: {_PC}?+{FUNC}"),
         ("bracketed", "] ", rf".*?{_PC}{FUNC}"),

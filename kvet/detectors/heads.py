@@ -4,20 +4,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from kvet.detectors.lines import MAX_LINE, strip
-from kvet.detectors.splat import Hit, Splat
+from kvet.detectors.lines import MAX_LINE, NO_PROCESS, PLAIN, UNTAGGED, Stripped, strip
+from kvet.detectors.prefix import Sample, recurs
+from kvet.detectors.splat import Hit, Splat, Stop
 from kvet.detectors.table import Row, table
 
+MAX_STRANGE = 1000
+NO_STOP = Stop(1 << 60)
 
-def find_hits(text: str, first_line: int = 1) -> list[Hit]:
-    """Every line of `text` that some row fits, in order."""
-    hits: list[Hit] = []
-    done = counted = 0
-    number = first_line
+
+_BRACKETED = re.compile(r"\[ (?:BUG|INFO): .* \]$")
+"""The first lines of lockdep's reports, which no other text looks like."""
+
+
+class Looked(NamedTuple):
+    """A line in which the first look found something: its start, its own text, its row."""
+
+    start: int
+    raw: str
+    line: Stripped
+    row: Row | None
+
+
+def look(text: str) -> list[Looked]:
+    """Every line of `text` that may begin a splat, in order."""
+    found = []
+    done = 0
     for place in _places(text):
         if place < done:
             continue
@@ -27,12 +43,53 @@ def find_hits(text: str, first_line: int = 1) -> list[Hit]:
         line = text[start : min(done, start + MAX_LINE)]
         stripped = strip(line, place - start)
         body = stripped.text.lstrip()
-        row = fitting_row(body, timed=bool(stripped.stamp)) if body else None
+        row = fitting_row(body, timed=stripped.stamp not in ("", UNTAGGED)) if body else None
+        glued = _BRACKETED.search(body) if row is None and stripped.stamp != "user" else None
+        if glued and stripped.stamp:
+            body = body[glued.start() :]
+            row = fitting_row(body, timed=True)
+        found.append(Looked(start, line, stripped._replace(text=body), row))
+    return found
+
+
+def find_hits(text: str, first_line: int = 1, looked: Sequence[Looked] | None = None) -> list[Hit]:
+    """Every line of `text` that some row fits, in order; `looked` is what `look` found there."""
+    hits: list[Hit] = []
+    counted, number = 0, first_line
+    for start, _, line, row in look(text) if looked is None else looked:
         if row is not None:
             number += text.count("\n", counted, start)
             counted = start
-            hits.append(Hit(start, number, stripped._replace(text=body), row))
+            hits.append(Hit(start, number, line, row))
     return hits
+
+
+def strange(text: str, looked: Sequence[Looked]) -> list[Sample]:
+    """Lines that hold a splat's first line behind something unknown; mostly there are none."""
+    samples = []
+    for start, raw, line, row in looked[:MAX_STRANGE]:
+        plain = PLAIN.match(raw)
+        if row is not None and plain and plain.end() == line.start:
+            continue
+        if row is None or line.stamp == "user":
+            at = _unanchored(raw)
+            if line.stamp == "user" and not NO_PROCESS.fullmatch(raw, 0, at):
+                continue
+        else:
+            # glued to the rest of another line, behind an unknown prefix, or indented
+            at = line.start if line.start and strip(raw).start != line.start else 0
+            at = at or (len(raw) - len(raw.lstrip()) if not line.start else 0)
+        sample = Sample(raw[:at], raw[at:][:80])
+        if at and recurs(sample, text, start + len(raw) + 1):
+            samples.append(sample)
+    return samples
+
+
+def _unanchored(line: str) -> int:
+    """Where in `line` the first text begins that some row fits; 0 when none does."""
+    rows = (row for row in table().rows if row.has in line and not row.timed and not row.reboot)
+    found = (row.regex.search(line) for row in rows)
+    return min((match.start() for match in found if match), default=0)
 
 
 def _places(text: str) -> list[int]:
@@ -85,7 +142,8 @@ def settle(hit: Hit, splat: Splat) -> tuple[Row, dict[str, str]]:
     """The first row that fits head and body, with the values of its groups."""
     head = hit.line.text
     rows = table().rows
-    for row in rows[rows.index(hit.row) :]:
+    at = rows.index(hit.row) if hit.row in rows else len(rows)
+    for row in rows[at:] or (hit.row,):
         if row.has not in head:
             continue
         match = row.regex.match(head)
@@ -103,12 +161,12 @@ def settle(hit: Hit, splat: Splat) -> tuple[Row, dict[str, str]]:
     return plain, {"head": head.strip("[] ")}
 
 
-def stop_line(hits: list[Hit], index: int) -> int:
-    """Number of the line at which the next splat of the same context begins."""
+def next_stop(hits: list[Hit], index: int) -> Stop:
+    """Where the next splat of the same context begins."""
     hit = hits[index]
     for other in hits[index + 1 : index + 200]:
         if other.row.reboot:
-            return other.number
+            return Stop(other.number)
         if not other.row.inside and (not hit.line.caller or other.context == hit.context):
-            return other.number
-    return 1 << 60
+            return Stop(other.number, bool(hit.cpu and other.cpu and hit.cpu != other.cpu))
+    return NO_STOP

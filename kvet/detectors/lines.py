@@ -15,7 +15,10 @@ from typing import NamedTuple
 MAX_LINE = 4096
 """Characters of a line that are looked at; printk's own limit is about 1000."""
 
-_STAMP = r"\[ *(\d+\.\d{3,9})\]"
+TAGGED, UNTAGGED = ".000", ".0000"
+"""Stamps of lines that had none: a logger said that they are the kernel's, or said nothing."""
+
+_STAMP = r"\[ *(\d*\.\d{3,9})\]"
 _CALLER = r"(?:\[ *([CT]\d+)\])?"
 PLAIN = re.compile(_STAMP + _CALLER + r" ?")
 PLAIN_LINES = re.compile(rf"^(?:{_STAMP}{_CALLER} ?)?(.*)$", re.MULTILINE)
@@ -45,16 +48,22 @@ _BY_BRACKET = tuple(
 _BY_MONTH = (re.compile(_KERNEL),)
 _BY_FACILITY = (re.compile(rf"kern *:\w+ *: (?:{_STAMP}{_CALLER} ?|\[[A-Z][^\]]+\] )?"),)
 _BY_LEVEL = (re.compile(rf"<\d+>(?:{_STAMP}{_CALLER} ?)?"),)
-_MONTHS = frozenset(
+MONTHS = frozenset(
     ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 )
 _NOT_KERNEL = re.compile(
-    rf"{_SYSLOG} \S+ (?!kernel|kern\.)[\w./@-]+(?:\[\d+\])?: "
+    rf"{_SYSLOG} [^\s:|>]+ (?!kernel|kern\.)[\w./@-]+(?:\[\d+\])?: "
     r"|(?:user|daemon|auth|local\d|syslog) *:\w+ *: "
 )
 _FACILITIES = frozenset(("user", "daem", "auth", "loca", "sysl"))
 _DRESSED = re.compile(r"[<\[\d]|kern|user|daem|auth|loca|sysl|[A-Z][a-z]{2} [ \d]\d ")
+LOGGED = ("", "logger", TAGGED, UNTAGGED)
+"""Stamps that say nothing about the time."""
+
 _LATER_STAMP = re.compile(_STAMP + _CALLER + " ")
+NO_PROCESS = re.compile(rf"{_SYSLOG} (?:\S+ [\w./@-]+\[\d+\]: {_STAMP}{_CALLER} )?")
+"""A clock alone, or a guest's console as the process shows it that runs the guest."""
+
 _HOST_CLOCK = re.compile(r"\d{4}/\d\d/\d\d [\d:]{8} ")
 
 
@@ -97,7 +106,7 @@ def is_plain(stamp: str, text: str) -> bool:
 
 def _strip_other(line: str, upto: int) -> Stripped:
     head = line[:1]
-    user = head.isdigit() or line[:3] in _MONTHS or line[:4] in _FACILITIES
+    user = head.isdigit() or line[:3] in MONTHS or line[:4] in _FACILITIES
     if user and _NOT_KERNEL.match(line):
         return Stripped("user", "user", "", len(line))
     if upto and _LATER_STAMP.search(line, 0, upto):
@@ -124,7 +133,7 @@ def _forms_for(line: str) -> tuple[re.Pattern[str], ...]:
         return _BY_DIGIT
     if line.startswith("kern"):
         return _BY_FACILITY
-    return _BY_MONTH if line[:3] in _MONTHS else ()
+    return _BY_MONTH if line[:3] in MONTHS else ()
 
 
 def _after_last_stamp(line: str, upto: int) -> Stripped:
@@ -137,7 +146,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-B0-2]|\x1b[=>]|\^\[\[[
 
 def clean(text: str) -> str:
     """Remove terminal escapes, NULs and carriage returns; the lines stay the same lines."""
-    if "\x1b" in text or "^[[" in text:
+    if "\x1b" in text or ("^" in text and "^[[" in text):
         text = _ESCAPES.sub("", text)
     if "\0" in text:
         text = text.replace("\0", "")
@@ -148,6 +157,8 @@ def clean(text: str) -> str:
 
 def cap_lines(text: str) -> str:
     """Cut every line to MAX_LINE characters, when there are long ones at all."""
+    if len(text) < 16 * MAX_LINE and text.count("\n", 0, MAX_LINE) >= 16:
+        return text
     if text.count("\n") * MAX_LINE < len(text):
         return "\n".join([line[:MAX_LINE] for line in text.split("\n")])
     return text

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kvet.detectors.frames import ARM_FRAME, FRAME, PLACES, SYMBOL, frame_of, is_stack_start
+from kvet.detectors.frames import (
+    ARM_FRAME,
+    BARE_FRAME,
+    FRAME,
+    is_stack_start,
+)
 from kvet.detectors.lines import (
     MAX_LINE,
     PLAIN,
@@ -19,24 +24,36 @@ from kvet.detectors.lines import (
     strip,
 )
 from kvet.detectors.table import Row
-from kvet.model import Frame
 
 MAX_RAW_LINES = 3000
 MAX_FOREIGN = 600
 MAX_OWN_LINES = 500
 MAX_FRAMES = 40
+FEW_FRAMES = 3
+"""As many make a trace even where the line that announces it is missing."""
+
+BELOW = 4
+USE = "use"
+"""The side of an oops itself, where the stack of the free stands beside it."""
+
 MAX_QUIET = 40
 """Own lines without a frame after which a call trace is over: a register dump has 30."""
 
-_CLOSE = ("---[ end trace", "---[ end Kernel panic", "====================")
+_END_TRACE = "---[ end trace"
+_CLOSE = (_END_TRACE, "---[ end Kernel panic", "====================")
 _BEFORE_PANIC = {"kmsan": 16}
 _PANIC = "Kernel panic - not syncing"
 _ALL_CPUS = "Sending NMI from CPU"
-_MARKS = (*_CLOSE, _PANIC, _ALL_CPUS)
+CPU_LINE = "CPU: "
+_MARKS = (*_CLOSE, _PANIC, _ALL_CPUS, CPU_LINE)
 _MARK_HEADS = frozenset(mark[0] for mark in _MARKS)
 _FAR = 1 << 60
 _FIRST_PIECE = 4096
 _LAST_PIECE = 65536
+
+
+_CPU_NAMED = re.compile(r"(?i)\bCPU(?:: |#| )(\d+)")
+_CONTEXT_MARK = re.compile(r" *</?(?:TASK|IRQ|NMI|SOFTIRQ|#DF|EOI)> *")
 
 
 class Hit(NamedTuple):
@@ -52,13 +69,32 @@ class Hit(NamedTuple):
         """Lines of one context belong together: the printk caller, or the whole console."""
         return self.line.caller or ("console" if self.line.stamp else "")
 
+    @property
+    def cpu(self) -> str:
+        """The CPU that the line names, where nothing else tells whose lines follow."""
+        found = None if self.line.caller else _CPU_NAMED.search(self.line.text)
+        return found[1] if found else ""
+
+
+class Stop(NamedTuple):
+    """The line at which the next splat of a context begins, and whether it is another CPU's.
+
+    `own` begins the line above which a trace is another CPU's.
+    """
+
+    line: int
+    elsewhere: bool = False
+    own: str = ""
+
 
 @dataclass(slots=True)
 class Splat:
     """The own text of a splat's lines, and which of them are frames and starts of traces.
 
     `frames` maps the index of a line to its match, in order; `last` is the
-    number of the last line, `closed` tells whether an end mark was seen.
+    number of the last line, `closed` tells whether an end mark was seen.  What
+    the workload module adds to an oops, the stack of another side, is no frame
+    of the trace: `sides` names the side of its lines, `beside` holds its frames.
     """
 
     texts: list[str]
@@ -66,6 +102,16 @@ class Splat:
     frames: dict[int, re.Match[str]] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     closed: bool = False
+    sides: dict[int, str] = field(default_factory=dict)
+    beside: dict[int, re.Match[str]] = field(default_factory=dict)
+
+
+def joined(first: Splat, rest: Splat) -> Splat:
+    """One splat of two parts, between which another one was printed."""
+    by = len(first.texts)
+    frames = first.frames | {by + at: match for at, match in rest.frames.items()}
+    starts = [*first.starts, *(by + at for at in rest.starts)]
+    return Splat([*first.texts, *rest.texts], rest.last, frames, starts, rest.closed)
 
 
 def _pieces(text: str, pos: int) -> Iterator[list[tuple[str, str, str]]]:
@@ -80,15 +126,15 @@ def _pieces(text: str, pos: int) -> Iterator[list[tuple[str, str, str]]]:
         piece = min(2 * piece, _LAST_PIECE)
 
 
-def cut(text: str, hit: Hit, stop_line: int) -> Splat:
-    """Collect the splat of `hit` up to its end mark, line `stop_line` or a limit.
+def cut(text: str, hit: Hit, stop: Stop) -> Splat:
+    """Collect the splat of `hit` up to its end mark, the line of `stop` or a limit.
 
     Lines of other printk callers are left out; on a console without callers,
     lines without a time stamp are (and the other way round).  A caller that
     dies while it prints goes on until a trace was begun.
     """
-    own = hit.line
-    cutter = _Cutter(hit, stop_line)
+    own = _context(text, hit)
+    cutter = _Cutter(hit, stop)
     plain = PLAIN_CONTEXT.fullmatch(own.caller) and PLAIN.match(text, hit.pos)
     choose = _plain_own if plain else _dressed_own
     number = hit.number
@@ -101,23 +147,51 @@ def cut(text: str, hit: Hit, stop_line: int) -> Splat:
         number += len(piece)
         if done or number - cutter.own_number > MAX_FOREIGN:
             break
-    return cutter.splat
+    return cutter.splat_with_unsure()
+
+
+def _context(text: str, hit: Hit) -> Stripped:
+    """The context of `hit`: that of the lines below when its own time stamp was cut off."""
+    own = hit.line
+    start = text.find("\n", hit.pos) + 1
+    if own.stamp or not start or text[hit.pos : hit.pos + 1] == "[":
+        return own
+    below = [PLAIN.match(line) for line in text[start : start + 1024].split("\n")[:BELOW]]
+    if len(below) < BELOW or not all(below):
+        return own
+    first = below[0]
+    return own._replace(stamp=first[1], caller=first[2] or "") if first else own
 
 
 class _Cutter:
     """Takes the lines of one context in order and says when the splat is over."""
 
-    def __init__(self, hit: Hit, stop_line: int) -> None:
+    def __init__(self, hit: Hit, stop: Stop) -> None:
         self.splat = Splat([hit.line.text], hit.number)
         self.own_number = hit.number
         self.all_cpus = False
         self.turned = 0
         self._hit = hit
-        self._stop = stop_line
+        self._stop, self._elsewhere, self._own = stop
+        self._own_cpu = self._own or (f"{CPU_LINE}{hit.cpu} " if hit.cpu else "")
+        self._forgot = False
         self._quiet = 0
+        self._bare_at = -1
+        self._unsure: list[str] = []
         self._patience = _BEFORE_PANIC.get(hit.row.kind, 22)
         if _PANIC in hit.line.text:
             self._patience = _FAR
+
+    def splat_with_unsure(self) -> Splat:
+        """What was cut; frames that no unwinder was sure of count where there are no others."""
+        splat = self.splat
+        if splat.starts and not splat.frames and len(self._unsure) >= FEW_FRAMES:
+            for body in self._unsure:
+                match = FRAME.match(body.replace(" ? ", " ", 1))
+                if match:
+                    splat.frames[len(splat.texts)] = match
+                    splat.texts.append(body)
+        return splat
 
     def feed(self, lines: Iterable[tuple[int, str]], base: int) -> bool:
         """Take lines numbered from `base`; True when the splat is over."""
@@ -134,15 +208,20 @@ class _Cutter:
             last = number
             if "+0x" in body:
                 if (" ? " in body and "<EOI>" not in body) or body.endswith("(unreliable)"):
+                    # kernels with addresses in their traces had no unwinder to be sure with
+                    if "[<" in body and len(self._unsure) < MAX_FRAMES:
+                        self._unsure.append(body)
                     continue
                 match = (ARM_FRAME if " from " in body else FRAME).match(body)
-                if match:
+                if match and not (splat.sides and self._beside(match)):
                     frames[len(texts)] = match
                 splat.last = number
                 quiet = 0
             elif body[:1] in _MARK_HEADS and body.startswith(_MARKS) and self._marked(body, number):
                 return True
-            elif ":" in body and self._informs(body):
+            elif (":" in body and self._informs(body)) or (
+                not quiet and splat.starts and self._bare(body)
+            ):
                 splat.last = number
                 quiet = 0
             else:
@@ -159,7 +238,12 @@ class _Cutter:
     def _stops(self) -> bool:
         """Whether the next splat of the context ends this one: not before it has a trace."""
         splat = self.splat
-        if not self._hit.line.caller or splat.starts or splat.frames or not self._hit.row.stack:
+        if (
+            not (self._hit.line.caller or self._elsewhere)
+            or splat.starts
+            or splat.frames
+            or not self._hit.row.stack
+        ):
             return True
         self._stop = _FAR
         return False
@@ -168,18 +252,73 @@ class _Cutter:
         """Whether a line that may end a splat does."""
         if body.startswith(_PANIC):
             # some splats have no trace but that of the panic which ends them
-            traced = bool(self.splat.starts or self.splat.frames)
-            self.splat.closed = traced and len(self.splat.texts) > self._patience
+            self.splat.closed = self._traced() and len(self.splat.texts) > self._patience
+        elif body.startswith(CPU_LINE):
+            if self._own_cpu and body.startswith(self._own_cpu):
+                self._forget_others()
         elif body.startswith(_ALL_CPUS):
             self.turned = 0 if self.all_cpus else number
             self.all_cpus = True
-        else:
+        elif not (body.startswith(_END_TRACE) and self._of_another()):
             self.splat.last, self.splat.closed = number, True
         return self.splat.closed
 
+    def _forget_others(self) -> None:
+        """A trace above the line that says whose the splat is was that of another CPU."""
+        if self._traced():
+            del self.splat.texts[1:]
+            self.splat.frames.clear()
+            self.splat.starts.clear()
+            self._bare_at = -1
+            self._forgot = True
+        self._own_cpu = ""
+
+    def _of_another(self) -> bool:
+        """Whether the end mark of an oops or a warning cannot be that of this splat."""
+        row, splat = self._hit.row, self.splat
+        if self._own and self._own_cpu:
+            return True
+        mixed = self._forgot or row.kind == "lockdep"
+        return row.stack and not splat.starts and (mixed or not splat.frames)
+
+    def _traced(self) -> bool:
+        """Whether a trace was begun: an end mark before it is that of another splat."""
+        return bool(self.splat.starts or self.splat.frames)
+
+    def _bare(self, body: str) -> bool:
+        """Whether a line right below a trace's start is a frame without offset, or goes between."""
+        splat = self.splat
+        here = len(splat.texts)
+        if here - 1 not in (splat.starts[-1], self._bare_at):
+            return False
+        match = BARE_FRAME.match(body)
+        if match:
+            splat.frames[here] = match
+        elif not _CONTEXT_MARK.fullmatch(body):
+            return False
+        self._bare_at = here
+        return True
+
+    def _beside(self, match: re.Match[str]) -> bool:
+        """Take a frame right below the line that names a side; whether it was one."""
+        here = len(self.splat.texts)
+        side = self.splat.sides.get(here - 1)
+        if side is None:
+            return False
+        self.splat.sides[here] = side
+        self.splat.beside[here] = match
+        return True
+
     def _informs(self, body: str) -> bool:
         """Whether a line without an offset is part of a trace: its start, or a decoded frame."""
+        if body.startswith(OWN_LINE) and not self.splat.texts[0].startswith(OWN_LINE):
+            side = SIDE.match(body)
+            if side:
+                self.splat.sides[len(self.splat.texts)] = side[1]
+            return side is not None
         if is_stack_start(body):
+            if self._forgot and not self.splat.starts:
+                self.splat.frames.clear()
             self.splat.starts.append(len(self.splat.texts))
             return True
         match = FRAME.match(body) if " (" in body else None
@@ -207,14 +346,15 @@ def _plain_own(
 
 
 def _dressed_own(
-    piece: list[tuple[str, str, str]], own: Stripped, _: bool
+    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool
 ) -> Iterator[tuple[int, str]]:
     """The same for bare consoles, other log formats and vendors' task tags."""
     stamped = bool(own.stamp)
     for index, (stamp, whose, body) in enumerate(piece, 1):
         if not is_plain(stamp, body):
             stamp, whose, body = _again(stamp, whose, body)
-        if whose == own.caller and (whose or bool(stamp) == stamped):
+        other_cpu = all_cpus and own.caller and whose[:1] == "C"
+        if other_cpu or (whose == own.caller and (whose or bool(stamp) == stamped)):
             yield index, body
 
 
@@ -224,56 +364,7 @@ def _again(stamp: str, whose: str, body: str) -> tuple[str, str, str]:
     return (stripped.stamp, stripped.caller, stripped.text) if not whose else (stamp, whose, body)
 
 
-def frames_of(splat: Splat) -> tuple[Frame, ...]:
-    """The call trace of a splat, the faulting place first when it is told apart."""
-    frames: list[Frame] = []
-    first = next(iter(splat.frames), 0)
-    for text in splat.texts[1:first]:
-        if "+0x" in text and PLACES["pc"].regex.match(text):
-            symbol = SYMBOL.search(text)
-            frames = [frame_of(symbol)] if symbol else []
-            break
-    previous = first - 1
-    sides = _sides(splat.texts)
-    side = ""
-    end = next((start for start in splat.starts if start > first), len(splat.texts))
-    for index, match in splat.frames.items():
-        if index > previous + 3 or index > end or len(frames) >= MAX_FRAMES:
-            break
-        if sides:
-            side = next((sides[at] for at in range(index, -1, -1) if at in sides), "")
-        frame = frame_of(match, side)
-        if not (len(frames) == 1 and frames[0] == frame):
-            frames.append(frame)
-        previous = index
-    return tuple(frames)
-
-
-def _sides(texts: Sequence[str]) -> dict[int, str]:
-    """The lines that name the side of the frames below them; mostly there are none."""
-    if not texts[0].startswith("kvet: "):
-        return {}
-    found = ((index, _SIDE.match(text)) for index, text in enumerate(texts))
-    return {index: match[1] for index, match in found if match}
-
-
-# the workload module prints both stacks of a breach: rootfs/module/oracle.c
-_SIDE = re.compile(r"kvet: (\w+) by pid \d+:")
-
-
-def is_cut_off(row: Row, splat: Splat, found: bool) -> bool:
-    """Whether the splat lacks what its kind always prints: a stack, or frames in one."""
-    if row.cut or (row.ways and not found):
-        return True
-    if not row.stack:
-        return False
-    return not splat.starts or not all(_has_frames(splat, start) for start in splat.starts)
-
-
-def _has_frames(splat: Splat, start: int) -> bool:
-    for index in range(start + 1, min(len(splat.texts), start + 16)):
-        if index in splat.frames:
-            return True
-        if index in splat.starts:
-            return False
-    return any("(stack is not available)" in text for text in splat.texts[start : start + 16])
+# the workload module prints both stacks of a breach, and that of the free to an oops
+# at a page in quarantine: rootfs/engine/findings.c and quarantine.c
+OWN_LINE = "kvet: "
+SIDE = re.compile(r"kvet: (\w+) by pid \d+:")

@@ -15,8 +15,9 @@ import yaml
 _HERE = Path(__file__).parent
 
 MACROS = {
-    "{FUNC}": r"(?P<at>[A-Za-z_$][\w$]*+)(?:\.[\w.$]++)?"
-    r"(?:\+0x[0-9a-f]+| \([\w./-]+\.[chSrs]+:\d+)",
+    "{FUNC}": r"(?![0-9a-f]{8,16}(?:\s|$))(?P<at>[A-Za-z_$][\w$]*+)(?:\.[\w.$]++)?"
+    r"(?:\+0x[0-9a-f]+| \((?:[\w./+~@-]+\.[chSrs]+:\d+|\?\?:)|(?:\(\))?(?=[ .]*$)"
+    r"|(?= [\w.-]+/[\w./-]+\.[chS]:\d+))",
     "{SRC}": r"[\w./-]+\.[a-z]+:\d+",
     "{PC}": r"\[<?(?:0x)?[0-9a-f]+>?\]",
 }
@@ -42,6 +43,7 @@ class Row:
     also: str = ""
     alt: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     pick: str = "first"
     stack: bool = True
     cut: bool = False
@@ -63,31 +65,35 @@ class Row:
         """What a later line of the splat must hold."""
         return re.compile(expand(self.also))
 
-    def skips(self, name: str) -> bool:
-        """Whether the function `name` is never to blame here: a helper, or on the row's lists."""
-        return is_helper(name) or (
-            bool(self.skip) and skip_regex(self.skip).search(name) is not None
-        )
+    @cached_property
+    def keep_regex(self) -> re.Pattern[str]:
+        """Functions to blame although they are helpers elsewhere; fits nothing when none are."""
+        return _any(self.keep or ("(?!)",))
 
 
 @dataclass(frozen=True)
 class BlameRules:
     """`blame.yaml`: function names as regular expressions."""
 
-    helpers: tuple[str, ...]
+    helpers: Mapping[str, re.Pattern[str]]
     extra: Mapping[str, tuple[str, ...]]
     strip_prefixes: tuple[str, ...]
     stall_anchors: re.Pattern[str]
     stall_self: Mapping[str, str]
     hang_buckets: Mapping[str, str]
     hang_skip: re.Pattern[str]
+    self_tests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rows in the order in which they are tried, and what the first look searches."""
+    """All rows in the order in which they are tried, and what the first look searches.
+
+    `alone` are rows for traces without a heading.
+    """
 
     rows: tuple[Row, ...]
+    alone: tuple[Row, ...]
     capital_look: re.Pattern[str]
     other_looks: tuple[str, ...]
 
@@ -105,14 +111,15 @@ def table() -> Table:
     data = _read("splats.yaml")
     ways = data["ways"]
     rows = tuple(_row(raw, ways) for raw in data["rows"])
-    return Table(rows, _any(data["looks"]["capital"]), tuple(data["looks"]["other"]))
+    alone = tuple(_row(raw, ways) for raw in data["alone"])
+    return Table(rows, alone, _any(data["looks"]["capital"]), tuple(data["looks"]["other"]))
 
 
 def _row(raw: dict[str, Any], ways: Mapping[str, list[list[str]]]) -> Row:
     blame = raw.pop("blame")
     found = ways[blame] if isinstance(blame, str) else blame
     raw["ways"] = tuple(tuple(way) for way in found)
-    for key in ("alt", "skip"):
+    for key in ("alt", "skip", "keep"):
         raw[key] = tuple(raw.get(key, ()))
     return Row(**raw)
 
@@ -122,31 +129,41 @@ def blame_rules() -> BlameRules:
     """The blame lists as shipped, read once a process."""
     data = _read("blame.yaml")
     return BlameRules(
-        helpers=tuple(name for group in data["helpers"].values() for name in group),
+        helpers={group: _whole(names, data) for group, names in data["helpers"].items()},
         extra={key: tuple(names) for key, names in data["extra"].items()},
         strip_prefixes=tuple(data["strip_prefixes"]),
         stall_anchors=_any(data["stall_anchors"]),
         stall_self=data["stall_self"],
         hang_buckets=data["hang_buckets"],
         hang_skip=_any(data["hang_skip"]),
+        self_tests=tuple(data["self_tests"]),
     )
 
 
 @lru_cache(maxsize=65536)
+def helper_group(name: str) -> str:
+    """The list of helpers on which `name` stands; "" when on none."""
+    for group, regex in blame_rules().helpers.items():
+        if regex.fullmatch(name):
+            return group
+    return ""
+
+
 def is_helper(name: str) -> bool:
-    """Whether `name` is on the general list of helpers."""
-    return _helpers().search(name) is not None
-
-
-@cache
-def _helpers() -> re.Pattern[str]:
-    return _any(blame_rules().helpers)
+    """Whether `name` is on the general lists of helpers."""
+    return helper_group(name) != ""
 
 
 @cache
 def skip_regex(lists: tuple[str, ...]) -> re.Pattern[str]:
     """The named extra lists as one expression."""
     return _any(name for key in lists for name in blame_rules().extra[key])
+
+
+def _whole(names: Iterable[str], data: Mapping[str, Any]) -> re.Pattern[str]:
+    """One expression for whole names, with the wrappers before and the variants after them."""
+    before, after = "|".join(data["wrappers"]), "|".join(data["variants"])
+    return re.compile(f"(?:{before})?(?:{'|'.join(names)})(?:_(?:{after})(?![a-z]))*")
 
 
 def _any(patterns: Iterable[str]) -> re.Pattern[str]:

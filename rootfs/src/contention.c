@@ -141,11 +141,11 @@ void run_vmalloc_contention(void)
 	say("# kvet stage start %.3f", uptime());
 	wait_until(2);
 	snprintf(params, sizeof(params),
-		 "seed=%.0f threads=%.0f walkers=%.0f wx=0 pud=%.0f amplify=0 watch=0 rest=%.0f gap=%u timed=%d",
-		 option_number("seed", 1), option_number("threads", 2), option_number("walkers", 1),
+		 "threads=%.0f walkers=%.0f wx=0 pud=%.0f amplify=0 watch=0 rest=%.0f gap=%u timed=%d",
+		 option_number("threads", 2), option_number("walkers", 1),
 		 option_number("pud", 0), option_number("rest", 200), phases[0].gap,
 		 !strcmp(option("accel", ""), "kvm"));
-	error = load_module("kvet_race", params);
+	error = load_ptdump(params);
 	if (error)
 		say("# kvet state module_error %d", error);
 	for (i = 0; i < NR_PHASES && !error; i++) {
@@ -154,6 +154,7 @@ void run_vmalloc_contention(void)
 	}
 	tell();
 	relay(CHURN_STOP);
+	relay(CHURN_END);
 	/* blocks were made with nobody about, and walks while they were made */
 	result(calm > 0 && freers > 0 && walks > 0, "contention", NULL);
 }

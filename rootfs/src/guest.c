@@ -15,6 +15,7 @@
 
 static char cmdline[4096];
 static int report = -1;
+static int on_console;
 static int results;
 
 long read_file(const char *path, char *buffer, size_t size)
@@ -35,12 +36,14 @@ long read_file(const char *path, char *buffer, size_t size)
 int write_file(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	int ok;
+	int ok, error;
 
 	if (fd < 0)
 		return -1;
 	ok = write(fd, value, strlen(value)) >= 0;
+	error = errno;
 	close(fd);
+	errno = error;
 	return ok ? 0 : -1;
 }
 
@@ -86,6 +89,11 @@ void open_report(void)
 	DIR *ports;
 	int tries;
 
+	if (!strcmp(option("report", "port"), "console")) {
+		on_console = 1;
+		report = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+		return;
+	}
 	for (tries = 0; tries < 100 && report < 0; tries++) {
 		ports = opendir(folder);
 		while (ports && (entry = readdir(ports))) {
@@ -103,6 +111,45 @@ void open_report(void)
 	}
 }
 
+/* CRC-32 as in IEEE 802.3 and zlib. */
+static unsigned int crc32(const char *text, int length)
+{
+	unsigned int crc = ~0U;
+	int bit;
+
+	while (length--) {
+		crc ^= (unsigned char)*text++;
+		for (bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+	}
+	return ~crc;
+}
+
+/*
+ * A line among those of the kernel, who prints each of them whole. A serial line loses and
+ * mixes bytes: number and checksum tell. A record of /dev/kmsg holds 1024 bytes: what is
+ * longer goes in pieces, of which all but the last have a `+'. Level 5: workloads hide 6.
+ */
+static int say_on_console(const char *line, int length)
+{
+	static unsigned int number;
+	char text[900], record[1000];
+	int part, size;
+
+	do {
+		part = length > 800 ? 800 : length;
+		size = snprintf(text, sizeof(text), "%u%s %.*s", number++,
+				part < length ? "+" : "", part, line);
+		size = snprintf(record, sizeof(record), "<5>kvet-report %08x %s\n",
+				crc32(text, size), text);
+		if (write(report, record, size) != size)
+			return -1;
+		line += part;
+		length -= part;
+	} while (length);
+	return 0;
+}
+
 void say(const char *format, ...)
 {
 	char line[1024];
@@ -114,6 +161,11 @@ void say(const char *format, ...)
 	va_end(args);
 	if (length > (int)sizeof(line) - 2)
 		length = sizeof(line) - 2;
+	if (on_console) {
+		if (report < 0 || say_on_console(line, length))
+			fprintf(stderr, "report: %.*s\n", length, line);
+		return;
+	}
 	line[length++] = '\n';
 	if (report < 0 || write(report, line, length) != length)
 		fprintf(stderr, "report: %.*s", length, line);
@@ -164,4 +216,14 @@ int load_module(const char *name, const char *params)
 	ret = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
 	close(fd);
 	return ret;
+}
+
+int load_ptdump(const char *params)
+{
+	char seed[40];
+	int error;
+
+	snprintf(seed, sizeof(seed), "seed=%.0f", option_number("seed", 1));
+	error = load_module("kvet_engine", seed);
+	return error ? error : load_module("kvet_ptdump", params);
 }

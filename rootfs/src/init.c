@@ -50,6 +50,17 @@ static void report_vmcoreinfo(void)
 		say("# kvet state vmcoreinfo %#lx+%#lx", address, size);
 }
 
+/* What a board calls itself; a guest has a virtio port and need not say. */
+static void report_board(void)
+{
+	char text[128];
+
+	if (!strcmp(option("report", "port"), "console") &&
+	    (read_file("/proc/device-tree/model", text, sizeof(text)) > 0 ||
+	     read_file("/sys/class/dmi/id/product_name", text, sizeof(text)) > 0))
+		say("# kvet state board %.*s", (int)strcspn(text, "\n"), text);
+}
+
 static void report_state(long tables_before)
 {
 	say("# kvet state tainted %ld", proc_number("/proc/sys/kernel/tainted", ""));
@@ -68,9 +79,12 @@ static void run(void)
 	say("KTAP version 1");
 	say("# kvet stage init %.3f", uptime());
 	report_vmcoreinfo();
+	report_board();
 	tables = proc_number("/proc/vmstat", "nr_page_table_pages");
 	if (!strcmp(workload, "ptdump-race"))
 		run_ptdump_race();
+	else if (!strcmp(workload, "explore") || !strcmp(workload, "ptdump-explore"))
+		run_explore();
 	else if (!strcmp(workload, "test-vmalloc"))
 		run_test_vmalloc();
 	else if (!strcmp(workload, "vmalloc-cost"))
@@ -79,6 +93,8 @@ static void run(void)
 		run_provoke();
 	else if (!strcmp(workload, "vmalloc-contention"))
 		run_vmalloc_contention();
+	else if (!strcmp(workload, "given"))
+		run_given();
 	else
 		result(0, "workload", "SKIP no such workload");
 	say("# kvet stage done %.3f", uptime());
@@ -90,7 +106,7 @@ static void shell(void)
 {
 	char *const argv[] = { "sh", "-l", NULL };
 	char *const env[] = { "HOME=/", "TERM=vt102", "PATH=/bin:/sbin:/usr/bin:/usr/sbin",
-			      "ENV=/etc/profile", "PS1=kvet# ", NULL };
+			      "PS1=kvet# ", NULL };
 	pid_t child = fork();
 	int console;
 
@@ -122,6 +138,7 @@ int main(int argc, char **argv)
 	else
 		run();
 	sync();
-	reboot(RB_POWER_OFF);
+	/* a board comes back to its own system */
+	reboot(strcmp(option("end", "off"), "reboot") ? RB_POWER_OFF : RB_AUTOBOOT);
 	return 0;
 }

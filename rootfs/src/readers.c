@@ -1,40 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Readers of /sys/kernel/debug/kernel_page_tables, each a process of its own.
- * What they get is checked: ranges are ordered, do not overlap, lie in a region
- * of the kernel's half, have the size they claim and attributes that a mapping
- * can have; a churned range is empty or maps device memory, nothing else.
+ * What a reader of kernel_page_tables gets is checked: ranges are ordered, do not
+ * overlap, lie in a region of the kernel's half, have the size they claim and
+ * attributes that a mapping can have; a churned range is empty or maps what the
+ * module maps there, nothing else.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "guest.h"
 
-#define MAX_READERS 8
 #define MAX_AREAS 16
 #define KERNEL_HALF 0xfff0000000000000UL
-#define DUMP_BYTES (4 << 20)
 
-static pid_t readers[MAX_READERS];
-static int nr_readers;
-static struct reader_counts *counts;
-static char *bad_line;
 static struct { unsigned long from, to; } areas[MAX_AREAS];
 static int nr_areas;
 static int in_region;
-
-const struct reader_counts *reader_counts(void)
-{
-	return counts;
-}
 
 static unsigned long unit_of(char letter)
 {
@@ -49,8 +30,7 @@ static unsigned long unit_of(char letter)
 	return 0;
 }
 
-/* Ranges that the module's threads churn: what they map there is device memory. */
-static void read_areas(void)
+void read_areas(void)
 {
 	char text[4096], *line, *rest = text;
 
@@ -89,11 +69,15 @@ static int attributes_are_sane(const char *text, int churned)
 {
 	if (!text[strspn(text, " ")])
 		return 1;
-	if (has_word(text, "RW") == has_word(text, "ro") || has_word(text, "NX") == has_word(text, "x"))
+	if (has_word(text, "RW") == has_word(text, "ro"))
+		return 0;
+	if (has_word(text, "NX") == has_word(text, "x"))
 		return 0;
 	if (!has_word(text, "AF") || !strstr(text, " MEM/") == !strstr(text, " DEVICE/"))
 		return 0;
-	return !churned || (strstr(text, " DEVICE/nGnRE") && has_word(text, "NX"));
+	return !churned || (has_word(text, "NX") &&
+			    (has_word(text, "DEVICE/nGnRE") || has_word(text, "MEM/NORMAL") ||
+			     has_word(text, "MEM/NORMAL-TAGGED")));
 }
 
 static int level_is_known(const char *level)
@@ -134,7 +118,7 @@ static int line_is_sane(const char *line, unsigned long *end)
 	return attributes_are_sane(line + length, is_churned(from, to));
 }
 
-static void check(char *text, long length)
+const char *bad_dump_line(char *text, long length)
 {
 	unsigned long end = 0;
 	char *line, *next;
@@ -146,104 +130,8 @@ static void check(char *text, long length)
 		if (!next)
 			break;
 		*next++ = '\0';
-		if (line_is_sane(line, &end))
-			continue;
-		if (!__atomic_fetch_add(&counts->garbage, 1, __ATOMIC_RELAXED))
-			snprintf(bad_line, 200, "%s", line);
-		return;
+		if (!line_is_sane(line, &end))
+			return line;
 	}
-}
-
-static void read_dumps(void)
-{
-	char *text = malloc(DUMP_BYTES);
-	struct timespec before, after;
-	double took;
-	long length;
-
-	read_areas();
-	for (;;) {
-		clock_gettime(CLOCK_MONOTONIC, &before);
-		length = read_file(DUMP, text, DUMP_BYTES);
-		clock_gettime(CLOCK_MONOTONIC, &after);
-		if (length <= 0)
-			_exit(1);
-		took = after.tv_sec - before.tv_sec + (after.tv_nsec - before.tv_nsec) / 1e9;
-		if (took > counts->longest)
-			counts->longest = took;
-		__atomic_fetch_add(&counts->reads, 1, __ATOMIC_RELAXED);
-		__atomic_fetch_add(&counts->bytes, length, __ATOMIC_RELAXED);
-		check(text, length);
-		/* a full dump keeps the short walks out for most of a second: leave them room */
-		usleep(random() % 400000);
-	}
-}
-
-void start_readers(int count)
-{
-	counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	bad_line = (char *)(counts + 1);
-	for (nr_readers = 0; nr_readers < count && nr_readers < MAX_READERS; nr_readers++) {
-		readers[nr_readers] = fork();
-		if (!readers[nr_readers]) {
-			srandom(option_number("seed", 1) + nr_readers);
-			read_dumps();
-		}
-	}
-}
-
-/* Processor time that the readers have spent, in ticks. */
-long reader_ticks(void)
-{
-	static char text[4096];
-	unsigned long user, system;
-	long ticks = 0;
-	char path[32];
-	char *rest;
-	int i;
-
-	for (i = 0; i < nr_readers; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/stat", readers[i]);
-		if (read_file(path, text, sizeof(text)) <= 0 || !(rest = strrchr(text, ')')))
-			continue;
-		/* fields 14 and 15 of proc(5), counted from the name, which is the second */
-		if (sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			   &user, &system) == 2)
-			ticks += user + system;
-	}
-	return ticks;
-}
-
-/*
- * A dump that has begun goes on to its end, on a slow kernel for seconds: until
- * then locks are held and tables are in use. A reader that sleeps in the kernel
- * for ever does not die; it is left alone, and said so in the report.
- */
-void stop_readers(void)
-{
-	int i, left = nr_readers, idle = 0;
-	long now, last = -1;
-
-	for (i = 0; i < nr_readers; i++)
-		kill(readers[i], SIGKILL);
-	while (left > 0 && idle < 800) {
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			left--;
-		now = reader_ticks();
-		idle = now == last ? idle + 1 : 0;
-		last = now;
-		usleep(left > 0 ? 5000 : 0);
-	}
-	say("# kvet state readers_stuck %d", left);
-}
-
-void report_readers(void)
-{
-	say("# kvet metric dump_reads %ld reads", counts->reads);
-	say("# kvet metric dump_bytes %ld bytes", counts->bytes);
-	say("# kvet metric longest_read %.6f s", counts->longest);
-	if (counts->garbage) {
-		say("# kvet finding ptdump-garbage ptdump_walk ptdump-garbage: %.150s", bad_line);
-		fprintf(stderr, "kvet: ptdump-garbage: %.150s\n", bad_line);
-	}
+	return NULL;
 }

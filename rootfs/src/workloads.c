@@ -9,6 +9,9 @@
 
 #include "guest.h"
 
+#define SYSLOG_READ_ALL 3
+#define SYSLOG_CONSOLE_LEVEL 8
+
 /* The number behind NAME in the module's counters. */
 static long counter(const char *name)
 {
@@ -22,28 +25,7 @@ static long counter(const char *name)
 	return found ? strtol(found + strlen(key), NULL, 10) : -1;
 }
 
-/* What grows while somebody gets on, and the uptime at which it last did. */
-struct progress {
-	long count;
-	double at;
-};
-
-static struct progress race, reading;
-
-static void sample(struct progress *progress, long count)
-{
-	if (count != progress->count || !progress->at)
-		progress->at = uptime();
-	progress->count = count;
-}
-
-/* Threads that wait for each other for ever: more time does not help them. */
-static int stuck(const struct progress *progress)
-{
-	return uptime() - progress->at > 3;
-}
-
-/* Wait SECONDS; every quarter of a second the counters go to the report. */
+/* Wait SECONDS, or until somebody is found to get nowhere; the counters go to the report. */
 static void wait_and_report(double seconds)
 {
 	double until = uptime() + seconds;
@@ -51,59 +33,161 @@ static void wait_and_report(double seconds)
 	while (uptime() < until) {
 		usleep(250000);
 		relay(CHURN_STATS);
-		/* a reader may be at one dump for long, but then it is busy */
-		sample(&reading, reader_ticks());
-		sample(&race, counter("churns") + counter("walks_done") + reading.count);
+		if (watch_progress())
+			return;
 	}
 }
 
-/*
- * Whether the race has begun but none of the counters of kvet.floor, NAME:LEAST
- * with commas between, has reached its least: a slow host needs more time.
- */
-static int wants_exposure(void)
+/* Counters with the least that is wanted of them, NAME:LEAST with commas between. */
+struct floor {
+	int wanted, begun, reached;
+};
+
+static struct floor look_at_floor(const char *entry)
 {
-	const char *entry = option("floor", "");
-	int begun = 0, least, length;
+	struct floor floor = {};
+	int least, length;
 	char name[32];
 	long count;
 
 	while (sscanf(entry, "%31[a-z_]:%d%n", name, &least, &length) == 2) {
 		count = counter(name);
-		if (count >= least)
-			return 0;
-		begun |= count > 0;
+		floor.wanted++;
+		floor.begun += count > 0;
+		floor.reached += count >= least;
 		entry += length + (entry[length] == ',');
 	}
-	return begun;
+	return floor;
 }
 
+/*
+ * Whether the race has begun, but none of the counters of kvet.floor has reached
+ * its least or not all of those of kvet.floor_each have: a slow host needs more time.
+ */
+static int wants_exposure(void)
+{
+	struct floor any = look_at_floor(option("floor", ""));
+	struct floor each = look_at_floor(option("floor_each", ""));
+
+	return (any.begun || each.begun) &&
+	       ((any.wanted && !any.reached) || each.reached < each.wanted);
+}
+
+/* A rule was broken and nothing proves yet that it matters: an access would. */
+static int wants_proof(void)
+{
+	return option_number("amplify", 0) && counter("suspicions") > 0 && !counter("breaches");
+}
+
+/* Where a kernel has no file for a walk the module calls the function behind it. */
 static int start_module(int threads)
 {
-	char params[256];
+	int users = threads ? option_number("users", 0) + option_number("signals", 0) : 0;
+	char params[400];
 
-	snprintf(params, sizeof(params), "seed=%.0f threads=%d walkers=%.0f wx=%.0f pud=%.0f amplify=%.0f hotplug=%.0f",
-		 option_number("seed", 1), threads, option_number("walkers", 1),
-		 option_number("wx", 0), option_number("pud", 0), option_number("amplify", 0),
-		 option_number("hotplug", 0));
-	return load_module("kvet_race", params);
+	snprintf(params, sizeof(params),
+		 "threads=%d users=%d walkers=%.0f wx=%.0f pud=%.0f amplify=%.0f hotplug=%.0f quarantine=%.0f stall=%.0f faults=%d",
+		 threads, users,
+		 has_door(DUMP) ? 0 : option_number("walkers", 1),
+		 has_door(DUMP_WX) ? 0 : option_number("wx", 0), option_number("pud", 0),
+		 option_number("amplify", 0), option_number("hotplug", 0),
+		 option_number("quarantine", 0), option_number("stall", 0),
+		 option_number("faults", 0) > 0);
+	return load_ptdump(params);
 }
 
-static void wait_for_floor(void)
+static void start_walkers(void)
 {
-	int tries, most = 8 * option_number("seconds", 4);
+	if (has_door(DUMP)) {
+		start_tasks(READER, option_number("readers", 1));
+		start_tasks(WALKER, option_number("walkers", 1));
+	}
+	if (has_door(DUMP_WX))
+		start_tasks(WX_READER, option_number("wx", 0));
+	if (has_door(DUMP))
+		start_tasks(DOOMED_WALKER, option_number("doomed", 0));
+}
 
-	for (tries = 0; tries < most && wants_exposure() && !stuck(&race); tries++)
+static void start_freers(void)
+{
+	start_tasks(FREER, option_number("users", 0));
+	start_tasks(DOOMED_FREER, option_number("signals", 0));
+}
+
+/* Read a file of the module that takes its time, with signs of life meanwhile. */
+static void relay_slowly(const char *path)
+{
+	pid_t child = fork();
+
+	if (!child) {
+		relay(path);
+		_exit(0);
+	}
+	while (waitpid(child, NULL, WNOHANG) != child) {
+		usleep(50000);
+		say("# kvet stage stop %.3f", uptime());
+	}
+}
+
+/* Threads that wait for each other for ever, or one that is found out: time does not help. */
+static int is_over(void)
+{
+	return watch_progress() || nobody_moves();
+}
+
+static void race(void)
+{
+	double seconds = option_number("seconds", 4);
+	int tries, most = 8 * seconds;
+
+	wait_and_report(seconds);
+	for (tries = 0; tries < most && wants_exposure() && !is_over(); tries++)
+		wait_and_report(0.25);
+	for (tries = 0; tries < 32 && wants_proof() && !is_over(); tries++)
+		wait_and_report(0.25);
+	for (tries = 0; tries < 80 && somebody_waits() && !is_over(); tries++)
+		wait_and_report(0.25);
+	/* on a slow kernel the first dump may take longer: a run without one says nothing */
+	for (tries = 0; tries < 40 && option_number("readers", 1) && has_door(DUMP) &&
+	     !ops_of(READER) && !is_over(); tries++)
 		wait_and_report(0.25);
 }
 
-/* On a slow kernel the first dump may take longer: a run without one says nothing. */
-static void wait_for_a_dump(void)
+static void end_race(void)
 {
-	int tries;
+	say("# kvet stage stop %.3f", uptime());
+	report_progress();
+	/* walkers go on while the module looks for what was lost */
+	relay_slowly(CHURN_STOP);
+	stop_tasks();
+	relay(CHURN_END);
+	report_tasks();
+	report_missing_doors();
+}
 
-	for (tries = 0; tries < 40 && !reader_counts()->reads && !stuck(&reading); tries++)
-		wait_and_report(0.25);
+/* Allocations of tasks that ask for it fail, PERCENT of them, without a word. */
+static void inject_faults(const char *percent)
+{
+	static const char *const folders[] = { "failslab", "fail_page_alloc" };
+	static const char *const settings[][2] = {
+		{ "task-filter", "Y" }, { "verbose", "0" }, { "interval", "1" }, { "times", "-1" },
+		/* without this only those that may not sleep would fail, and orders above 0 */
+		{ "ignore-gfp-wait", "N" }, { "min-order", "0" },
+	};
+	char path[100];
+	unsigned int i, j;
+
+	for (i = 0; i < 2; i++) {
+		for (j = 0; j < sizeof(settings) / sizeof(settings[0]); j++) {
+			snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", folders[i],
+				 settings[j][0]);
+			if (!access(path, F_OK))
+				write_file(path, settings[j][1]);
+		}
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/probability", folders[i]);
+		if (!access(path, F_OK))
+			write_file(path, percent);
+	}
 }
 
 void run_ptdump_race(void)
@@ -111,28 +195,26 @@ void run_ptdump_race(void)
 	int error;
 
 	say("1..2");
+	/* a W+X check says so at level 6; everything that a detector reads is below it */
+	klogctl(SYSLOG_CONSOLE_LEVEL, NULL, 6);
 	say("# kvet stage start %.3f", uptime());
+	if (option_number("faults", 0))
+		inject_faults(option("faults", "0"));
 	error = start_module(option_number("threads", 2));
 	if (error) {
 		say("# kvet state module_error %d", error);
+		report_missing_doors();
 		result(0, "churn", "the workload module did not load");
 		result(0, "dump-reads", NULL);
 		return;
 	}
-	start_readers(option_number("readers", 1));
-	wait_and_report(option_number("seconds", 4));
-	wait_for_floor();
-	if (option_number("readers", 1))
-		wait_for_a_dump();
-	say("# kvet stage stop %.3f", uptime());
-	stop_readers();
-	relay(CHURN_STOP);
-	report_readers();
+	start_freers();
+	start_walkers();
+	race();
+	end_race();
 	result(counter("churns") > 0 && counter("walks") > 0, "churn", NULL);
-	result(reader_counts()->reads > 0 || !option_number("readers", 1), "dump-reads", NULL);
+	result(ops_of(READER) > 0 || !option_number("readers", 1), "dump-reads", NULL);
 }
-
-#define SYSLOG_READ_ALL 3
 
 /* Counts test_vmalloc's own summary lines in the kernel log. */
 static void count_summaries(long *passed, long *failed)
@@ -167,6 +249,7 @@ static int load_while_reporting(const char *name, const char *params)
 	while (waitpid(child, &status, WNOHANG) != child) {
 		usleep(250000);
 		relay(CHURN_STATS);
+		watch_progress();
 	}
 	return WIFEXITED(status) ? -WEXITSTATUS(status) : -1;
 }
@@ -183,19 +266,16 @@ void run_test_vmalloc(void)
 	error = start_module(0);
 	if (error)
 		say("# kvet state module_error %d", error);
-	start_readers(option_number("readers", 1));
+	start_walkers();
 	snprintf(params, sizeof(params), "nr_threads=%.0f test_loop_count=%.0f run_test_mask=%.0f",
 		 option_number("threads", 2), option_number("loops", 50),
 		 option_number("mask", 1023));
 	/* runs all tests in its init and then refuses to stay: -EAGAIN is success */
 	error = load_while_reporting("test_vmalloc", params);
-	say("# kvet stage stop %.3f", uptime());
-	stop_readers();
-	relay(CHURN_STOP);
-	report_readers();
+	end_race();
 	count_summaries(&passed, &failed);
 	say("# kvet metric vmalloc_tests_passed %ld tests", passed);
 	say("# kvet metric vmalloc_tests_failed %ld tests", failed);
 	result(error == -11 && passed > 0 && !failed, "churn", NULL);
-	result(reader_counts()->reads > 0, "dump-reads", NULL);
+	result(ops_of(READER) > 0, "dump-reads", NULL);
 }

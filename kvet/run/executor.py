@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where boots run: in local threads, or on the workers of a dask.distributed scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kvet.cache import cache_root
+from kvet.errors import InfraError
+from kvet.run.plan import Plan, jobs_of
+
+if TYPE_CHECKING:
+    from kvet.run.cluster import Cluster
+
+# attempts that are handed out at a time: each is a thread that waits for its boot
+MOST_THREADS = 4096
+
+
+@contextmanager
+def open_executor(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
+    """Threads of this host, or with `plan.executor` (tcp://...) the workers behind it.
+
+    Raises InfraError when dask.distributed is not installed, or nobody is there.
+    """
+    if plan.executor:
+        with _workers(plan, say) as executor:
+            yield executor
+        return
+    with local_threads(jobs_of(plan)) as executor:
+        yield executor
+
+
+def local_threads(jobs: int) -> Executor:
+    """`jobs` boots at a time on this host."""
+    return ThreadPoolExecutor(jobs, thread_name_prefix="boot")
+
+
+@contextmanager
+def _workers(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
+    try:
+        from kvet.run.cluster import Cluster, ClusterRequest
+    except ModuleNotFoundError as error:
+        raise InfraError(
+            f"--executor needs {error.name}", hint=".venv/bin/pip install -e '.[executor]'"
+        ) from error
+    store = plan.store or str(cache_root() / "store")
+    cluster = Cluster(ClusterRequest(plan.executor, store, plan.run_id), say)
+    try:
+        machines = {cell.machine.name: cell.machine for cell in plan.cells}
+        cluster.wait_for_workers(machines.values())
+        with _Attempts(cluster) as executor:
+            try:
+                yield executor
+            finally:
+                cluster.cancel()  # its threads wait for boots that nobody wants any more
+    finally:
+        cluster.close()
+
+
+class _Attempts(ThreadPoolExecutor):
+    """Threads whose attempts boot on the workers of a cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(MOST_THREADS, thread_name_prefix="attempt")
+        self._cluster = cluster
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As every executor's; what is submitted takes a `boot_with`."""
+        return super().submit(fn, *args, boot_with=self._cluster.boot, **kwargs)

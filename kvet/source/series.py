@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Applies a patch series, patch by patch, with git's own machinery.
+
+Patches are applied to an index, not to files: the source tree stays clean
+whatever happens, and every patch has a tree id of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvet.errors import UserError
+from kvet.source.git import Repo
+from kvet.source.patchfile import Patch, read_patch, read_raw
+from kvet.source.rejected import AlreadyMerged, already_merged, why_not
+from kvet.store import read_json, write_json
+
+MOST_DIFF = 200_000
+RECIPE = "2"  # raise it when a change here makes the notes of applied series wrong
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPatch:
+    """One patch as applied: `tree_id` is the tree after it."""
+
+    path: Path
+    subject: str
+    message_id: str
+    sha256: str
+    tree_id: str
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedSeries:
+    """A series on its base: the resulting tree and which files differ from the base.
+
+    `series_id` is KCIDB's patchset_hash: the sha256 over the newline-terminated
+    sha256 of each patch in order (kcidb-io schema v5.3). `diff` is the whole
+    series as one unified diff, the first files of it where it is very long.
+    """
+
+    base_tree: str
+    tree_id: str
+    series_id: str
+    patches: tuple[AppliedPatch, ...]
+    changed: Mapping[str, str]
+    diff: str = ""
+
+
+def apply_series(repo: Repo, base_tree: str, patches: Sequence[Path]) -> AppliedSeries:
+    """Apply `patches` in order to `base_tree`; nothing but objects is written.
+
+    What was applied once is read from a note beside those objects. Raises
+    AlreadyMerged for a series of which the tree holds patches, and UserError that
+    names the patch, the file and the hunk that failed.
+    """
+    raw = [hashlib.sha256(read_raw(path)).hexdigest() for path in patches]
+    digest = hashlib.sha256("\n".join([RECIPE, base_tree, *raw]).encode()).hexdigest()
+    note = repo.objects / "applied" / f"{digest[:16]}.json"
+    if note.exists():
+        return _noted(read_json(note), patches)
+    series = _apply_all(repo, base_tree, patches)
+    write_json(note, series)
+    return series
+
+
+def _noted(note: Mapping[str, Any], patches: Sequence[Path]) -> AppliedSeries:
+    """The series of a note; `patches` are where its patches lie today."""
+    applied = [
+        AppliedPatch(**patch | {"path": path})
+        for patch, path in zip(note["patches"], patches, strict=True)
+    ]
+    return AppliedSeries(**{**note, "patches": tuple(applied)})
+
+
+def _apply_all(repo: Repo, base_tree: str, patches: Sequence[Path]) -> AppliedSeries:
+    applied: list[AppliedPatch] = []
+    with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
+        index = Path(scratch) / "index"
+        read = [read_patch(path, Path(scratch)) for path in patches]
+        repo.output("read-tree", base_tree, index=index)
+        try:
+            for patch in read:
+                tree = applied[-1].tree_id if applied else base_tree
+                applied.append(_apply(repo, index, patch, tree))
+        except UserError as error:
+            raise already_merged(repo, index, read, base_tree) or error from error
+    tree = applied[-1].tree_id if applied else base_tree
+    digest = hashlib.sha256("".join(f"{p.sha256}\n" for p in applied).encode())
+    return AppliedSeries(
+        base_tree=base_tree,
+        tree_id=tree,
+        series_id=digest.hexdigest(),
+        patches=tuple(applied),
+        changed=repo.changed(base_tree, tree),
+        diff=_whole_files(repo.diff(base_tree, tree)),
+    )
+
+
+def _whole_files(diff: str) -> str:
+    """As many whole files of `diff` as are at most `MOST_DIFF` characters."""
+    if len(diff) <= MOST_DIFF:
+        return diff
+    return diff[: max(0, diff.rfind("\ndiff --git ", 0, MOST_DIFF) + 1)]
+
+
+def _apply(repo: Repo, index: Path, patch: Patch, tree: str) -> AppliedPatch:
+    """Apply one patch to `index`, which holds `tree`."""
+    done = repo.run("apply", "--cached", "--3way", "-", index=index, stdin=patch.diff)
+    if done.returncode or repo.output("ls-files", "--unmerged", index=index):
+        raise why_not(repo, index, patch, tree)
+    made = repo.output("write-tree", index=index).decode().strip()
+    if made == tree:
+        raise AlreadyMerged("is already applied: it changes nothing here", path=patch.path)
+    return AppliedPatch(
+        patch.path, patch.subject, patch.message_id, patch.sha256, made, patch.author
+    )
