@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 
 from kvet import proc
 from kvet.errors import UserError
+from kvet.guest import initramfs
 from kvet.guest.boot import BootRequest, Limits
 from kvet.guest.console import LINE_BYTES, Console
 from kvet.guest.cpio import Archive
 from kvet.guest.machine import qemu_argv
 from kvet.guest.report_port import parse_lines, stages
-from kvet.model import Machine
+from kvet.model import Build, Machine
 from kvet.paths import PROJECT
 from kvet.plan.library import load_machine
 
@@ -52,6 +54,26 @@ def test_no_kernel_argument_lowers_the_console_level() -> None:
         assert "loglevel=7" in words
         assert "oops=panic panic=-1" in words
         assert "-no-reboot" in words
+
+
+def test_runs_that_boot_a_new_build_at_once_pack_its_modules_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Build(key="k", folder=tmp_path, release="6.12.0", seconds=1.0, cached=False)
+    build.modules.mkdir()
+    (build.modules / "kvet.ko").write_bytes(b"elf")
+    packed = []
+
+    def slowly(archive: Archive) -> bytes:
+        packed.append(archive)
+        time.sleep(0.05)
+        return b"cpio"
+
+    monkeypatch.setattr(initramfs.Archive, "close", slowly)
+    with ThreadPoolExecutor(4) as runs:
+        paths = list(runs.map(initramfs.modules_layer, [build] * 4))
+    assert {path.read_bytes() for path in paths} == {b"cpio"}
+    assert len(packed) == 1
 
 
 def test_the_network_is_loopback_or_none() -> None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,8 @@ class Builder:
             pass  # damaged, or of a version of kvet that kept other things
         # out of the way at once: another run may look for it as well
         damaged = beside(folder, f".damaged-{os.getpid()}")
-        folder.rename(damaged)
+        with suppress(FileNotFoundError):  # that other run may have been first
+            folder.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)
         return None
 

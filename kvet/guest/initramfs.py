@@ -78,7 +78,9 @@ def build_layer(name: str, cache: Path, *, events: Events) -> Path:
 def modules_layer(build: Build) -> Path:
     """The archive of a build's modules, kept beside them."""
     path = build.folder / "modules.cpio"
-    if not path.exists():
+    with locked(build.modules):  # two runs may boot one build for the first time at once
+        if path.exists():
+            return path
         archive = Archive()
         for module in sorted(build.modules.glob("*.ko")):
             archive.file(f"/lib/modules/{module.name}", module.read_bytes())
