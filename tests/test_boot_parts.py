@@ -69,7 +69,7 @@ def test_runs_that_boot_a_new_build_at_once_pack_its_modules_once(
         time.sleep(0.05)
         return b"cpio"
 
-    monkeypatch.setattr(initramfs.Archive, "close", slowly)
+    monkeypatch.setattr(Archive, "close", slowly)
     with ThreadPoolExecutor(4) as runs:
         paths = list(runs.map(initramfs.modules_layer, [build] * 4))
     assert {path.read_bytes() for path in paths} == {b"cpio"}
