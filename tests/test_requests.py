@@ -103,6 +103,7 @@ def test_a_shell_is_opened_in_the_kernel_of_a_series(
         return 0
 
     monkeypatch.setattr("kvet.run.reproduce.boot_shell", shell)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     assert run_one(nights, "--series", f"{work}:HEAD~1..HEAD", option) == 0
     (request,) = seen
     assert "kvet.mode=shell" in request.args

@@ -14,11 +14,10 @@ import pytest
 
 from kvet.errors import UserError
 from kvet.events import Ended, Event, Events
-from kvet.guest.boot import BootRequest, Limits
-from kvet.guest.boot_shell import boot_shell
-from kvet.model import Build, Ending, Machine, Status
+from kvet.model import Ending, Status
 from kvet.terminal import PlainUi, RichUi, make_ui
 from tests.fakes import DATA
+from tests.more import go
 
 SHELL = """
 import sys
@@ -51,12 +50,11 @@ def test_the_shell_ends_by_its_escape_and_restores_the_terminal(tmp_path: Path) 
     assert after[:4] == before[:4]
 
 
-def test_the_shell_needs_a_terminal(tmp_path: Path) -> None:
-    machine = Machine(name="m", vcpus=1, mem_mib=64)
-    limits = Limits(boot_s=1, run_s=1, silence_s=1)
-    request = BootRequest(tmp_path, (), machine, tmp_path, limits, seed=1)
-    with pytest.raises(UserError, match="needs a terminal"):
-        boot_shell(request, build=Build("k", tmp_path, "r", 0, False), say=print)
+@pytest.mark.parametrize("option", ["--boot-shell", "--gdb"])
+def test_a_shell_needs_a_terminal_before_it_is_built(option: str) -> None:
+    for words in (("run", "--variant", "nolock"), ("reproduce", "r/a+b/1")):
+        with pytest.raises(UserError, match=f"{option} needs a terminal"):
+            go(*words, option)
 
 
 def test_progress_is_lines_where_nothing_can_be_redrawn(

@@ -89,7 +89,10 @@ def test_a_thread_is_split_into_its_versions(nights: Nights) -> None:
     assert code == 1
 
 
-def test_what_cannot_be_judged_together_is_refused(nights: Nights, tmp_path: Path) -> None:
+def test_what_cannot_be_judged_together_is_refused(
+    nights: Nights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     mbox = str(mailbox(nights.project, "a.mbox", [HARMLESS]))
     for words, says in (
         ((), "needs --series or --variant"),

@@ -82,11 +82,18 @@ def add_shell_options(parser: argparse.ArgumentParser) -> None:
 
 
 def shell_of(options: argparse.Namespace) -> ShellRequest | None:
-    """The shell asked for, if one is. Raises UserError for --ssh without the shell it leads to."""
+    """The shell asked for, if one is.
+
+    Raises UserError for --ssh without the shell it leads to, and for a shell without a terminal:
+    before minutes go into a build that nobody could look into.
+    """
     if options.ssh and not options.boot_shell:
         raise UserError("--ssh goes with --boot-shell", hint="add --boot-shell")
     if not options.boot_shell and not options.gdb:
         return None
+    if not sys.stdin.isatty():
+        asked = "--boot-shell" if options.boot_shell else "--gdb"
+        raise UserError(f"{asked} needs a terminal", hint="run it without a pipe")
     return ShellRequest(ssh=options.ssh, gdb=options.gdb)
 
 
@@ -123,8 +130,8 @@ def reproduce_command(options: argparse.Namespace) -> int:
     from kvet.run.reproduce import open_recorded, open_shell, other_build, visit
     from kvet.terminal import make_ui
 
-    shell = shell_of(options)
     wanted = _visit(options)
+    shell = shell_of(options)
     request = ReproduceRequest(options.what, options.out or RESULTS, options.schedule)
     with make_ui(quiet=options.quiet, plain=options.plain) as ui:
         recorded = open_recorded(request, Library(), Events(ui))

@@ -8,7 +8,6 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
-from kvet.errors import UserError
 from kvet.guest.boot import BootRequest
 from kvet.guest.gdb_script import write_gdb_commands
 from kvet.guest.machine import qemu_argv, resolve_accel, write_initrd
@@ -27,8 +26,6 @@ def boot_shell(request: BootRequest, *, build: Build, say: Say, source: Path | N
 
     The terminal is put back as it was whatever ends the session.
     """
-    if not sys.stdin.isatty():
-        raise UserError("--boot-shell needs a terminal", hint="run it without a pipe")
     port = free_port() if request.ssh else 0
     layers = (*request.initrd, *(ssh_layers(request.folder) if request.ssh else ()))
     write_initrd(layers, request.folder)
