@@ -55,7 +55,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def git(folder: Path, *args: str) -> str:
     """Run git in `folder` as a neutral identity."""
     identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    done = proc.run(("git", "-C", str(folder), *identity, *args))
+    done = proc.run(("git", "-C", str(folder), *identity, *args), brief=True)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
 
