@@ -118,6 +118,35 @@ def test_a_schedule_confirms_a_suspicion_of_the_race() -> None:
     assert conclude_cells(runs)[race.cell.id].failures == 3
 
 
+def kasan_race(name: str) -> tuple[CellRun, CellRun, list[CellRun]]:
+    """Schedules with debug that end in an access, a race with kasan that has a suspicion, all."""
+    cells = plan_cells(load_matrix(Library().root / "configs/matrix.yaml"), Library())
+    runs = open_runs(PlanRecord(attempts=3), [c for c in cells if c.variant.name == name])
+    explore = next(r for r in runs if r.cell.workload.name == "ptdump-explore")
+    race = next(r for r in runs if r.cell.config.name == "kasan")
+    explore.add(Attempt(n=1, status=Status.FAIL, findings=(SPLAT,), explorations=(FAILED,)))
+    race.attempts = clean(SUSPECTED)
+    return explore, race, runs
+
+
+def test_a_schedule_of_another_config_confirms_a_suspicion_and_is_named() -> None:
+    explore, race, runs = kasan_race("static-key-unsynced")
+    verdict = conclude_cells(runs)[race.cell.id]
+    assert (verdict.conclusion, verdict.failures) == (Conclusion.FAIL, 3)
+    assert verdict.reason.endswith("the schedule pmd:dump,block:W@walk+0x4/1/F of debug confirms")
+    # without a suspicion of its own nothing is said of a build that nobody saw fail
+    race.attempts = clean()
+    assert conclude_cells(runs)[race.cell.id].conclusion is Conclusion.INCONCLUSIVE
+    explore.attempts = [Attempt(n=1, status=Status.PASS, exposed=True, explorations=(CLEAN,))]
+    race.attempts = clean(SUSPECTED)
+    assert conclude_cells(runs)[race.cell.id].conclusion is Conclusion.INCONCLUSIVE
+
+
+def test_the_control_of_a_workload_has_no_help_from_another_config() -> None:
+    _, race, runs = kasan_race("nolock")
+    assert conclude_cells(runs)[race.cell.id].conclusion is Conclusion.INCONCLUSIVE
+
+
 def test_a_control_is_caught_by_a_confirmed_suspicion_but_not_the_workloads_own() -> None:
     for name, conclusion in (
         ("static-key-unsynced", Conclusion.FAIL),

@@ -22,6 +22,7 @@ from tests.mails import Box, given, subjects
         ("[PATCH 3/3 v2] mm: x", (2,), 3, 3, "mm: x"),
         ("[net-next,v4,2/5] net: x", (4,), 2, 5, "net: x"),
         ("[PATCH 1 of 3] mm: x", (), 1, 3, "mm: x"),
+        ("[ PATCH v5, 1 / 2 ] mm: x", (5,), 1, 2, "mm: x"),
         ("[Patch 2/2]: mm: x", (), 2, 2, "mm: x"),
         ("[PATCH v2.1 2/4] mm: x", (2, 1), 2, 4, "mm: x"),
         ("[PATCH v6.1 2/4] mm: x", (), 2, 4, "mm: x"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What other workloads showed of a build, in the verdict on one of its cells."""
+"""What other workloads and configs showed of a series, in the verdict on one of its cells."""
 
 from __future__ import annotations
 
@@ -14,38 +14,44 @@ OPEN = (Conclusion.PASS, Conclusion.INCONCLUSIVE)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A cell of the build: its workload, its boots and what they came to by themselves."""
+    """A cell of the series: where it ran, its boots and what they came to by themselves."""
 
     workload: str
+    config: str
     attempts: Sequence[Attempt]
     verdict: Verdict
 
 
-def beside(own: Heard, mates: Sequence[Heard]) -> Verdict:
+def beside(own: Heard, mates: Sequence[Heard], kin: Sequence[Heard] = ()) -> Verdict:
     """The verdict on `own`, when its mates are heard as well.
 
-    A schedule that ends in an access to a table that is gone confirms the suspicions of a race.
-    Nothing passes in one workload that another proves to be broken.
+    `mates` are of the same build, `kin` of the same series with other configs. A schedule that
+    ends in an access to a table that is gone confirms the suspicions of a race: also one of
+    another config, since schedules are not run with each. Nothing passes in one workload that
+    another proves to be broken.
     """
     verdict = own.verdict
-    broken = [m for m in mates if m.verdict.conclusion is Conclusion.FAIL]
-    if not broken or verdict.conclusion not in OPEN:
+    if verdict.conclusion not in OPEN:
         return verdict
+    broken = [m for m in mates if m.verdict.conclusion is Conclusion.FAIL]
     suspected = [f for f in unconfirmed(own.attempts) if f.suspicion]
-    schedule = next(_accesses(broken), "")
-    if suspected and schedule:
-        return _confirmed(own, suspected, schedule)
-    if verdict.conclusion is Conclusion.INCONCLUSIVE:
+    if suspected:
+        also = [k for k in kin if k.verdict.conclusion is Conclusion.FAIL]
+        schedule = next(_accesses(broken), "") or next(_accesses(also, named=True), "")
+        if schedule:
+            return _confirmed(own, suspected, schedule)
+    if not broken or verdict.conclusion is Conclusion.INCONCLUSIVE:
         return verdict
     shown = f"{broken[0].workload} shows what this workload did not: {broken[0].verdict.reason}"
     return replace(verdict, conclusion=Conclusion.INCONCLUSIVE, reason=shown)
 
 
-def _accesses(broken: Sequence[Heard]) -> Iterator[str]:
-    """The failing schedules that end in an access to what is no table, by their names."""
-    for mate in broken:
-        for attempt in mate.attempts:
-            yield from (f"{e.sides}:{e.failing}" for e in attempt.explorations if e.accesses)
+def _accesses(broken: Sequence[Heard], *, named: bool = False) -> Iterator[str]:
+    """The failing schedules that end in an access to what is no table; `named` adds the config."""
+    for heard in broken:
+        of = f" of {heard.config}" if named else ""
+        for attempt in heard.attempts:
+            yield from (f"{e.sides}:{e.failing}{of}" for e in attempt.explorations if e.accesses)
 
 
 def _confirmed(own: Heard, suspected: Sequence[Finding], schedule: str) -> Verdict:

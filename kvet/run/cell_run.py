@@ -55,6 +55,7 @@ class CellRun:
     attempts stand for its own. `again` are attempts where
     the emulator's known `faults` cannot happen. `waived` holds for every cell of the run.
     `mates` are the other cells of the same build: other workloads that judge the same variant.
+    `kin` are the cells of the same variant and kernel with other configs.
     """
 
     cell: Cell
@@ -74,6 +75,7 @@ class CellRun:
     waived: tuple[Waiver, ...] = ()
     proof: ProofRecord | None = None
     mates: tuple[CellRun, ...] = field(default=(), repr=False, compare=False)
+    kin: tuple[CellRun, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -117,22 +119,29 @@ class CellRun:
 
 def conclude_cells(runs: Sequence[CellRun]) -> dict[str, Verdict]:
     """The verdict on every cell, by cell id; controls first, since candidates lean on them."""
-    verdicts: dict[str, Verdict] = {}
+    judged: dict[str, Verdict] = {}
     for role in (Role.BASELINE, Role.CONTROL, Role.CANDIDATE):
-        for run in runs:
-            if run.role is role:
-                verdicts[run.cell.id] = _conclude(run, runs, verdicts)
-    heard = {
-        run.cell.id: Heard(run.cell.workload.name, run.attempts, verdicts[run.cell.id])
-        for run in runs
-    }
-    judged = {
-        run.cell.id: beside(heard[run.cell.id], [heard[mate.cell.id] for mate in run.mates])
-        for run in runs
-        # the control that proves a workload has to be caught by that workload itself
-        if run.role is not Role.BASELINE and run.cell.variant.name != run.cell.workload.control
-    }
-    return {**verdicts, **judged}
+        alike = [run for run in runs if run.role is role]
+        heard = {
+            run.cell.id: Heard(
+                workload=run.cell.workload.name,
+                config=run.cell.config.name,
+                attempts=run.attempts,
+                verdict=_conclude(run, runs, judged),
+            )
+            for run in alike
+        }
+        judged.update({run.cell.id: _beside(run, heard) for run in alike})
+    return judged
+
+
+def _beside(run: CellRun, heard: Mapping[str, Heard]) -> Verdict:
+    own = heard[run.cell.id]
+    # the control that proves a workload has to be caught by that workload itself
+    if run.role is Role.BASELINE or run.cell.variant.name == run.cell.workload.control:
+        return own.verdict
+    mates, kin = ([heard[r.cell.id] for r in of] for of in (run.mates, run.kin))
+    return beside(own, mates, kin)
 
 
 def _conclude(run: CellRun, runs: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> Verdict:
@@ -197,7 +206,13 @@ def open_runs(plan: PlanRecord, cells: Sequence[Cell]) -> list[CellRun]:
     runs = [CellRun(cell, _wanted(plan, cell), waived=plan.waivers) for cell in cells]
     for run in runs:
         run.mates = tuple(r for r in runs if r is not run and _build_of(r) == _build_of(run))
+        run.kin = tuple(r for r in runs if _is_kin(r.cell, run.cell))
     return runs
+
+
+def _is_kin(one: Cell, other: Cell) -> bool:
+    same = (one.kernel.name, one.variant.name) == (other.kernel.name, other.variant.name)
+    return same and one.config.name != other.config.name
 
 
 def _build_of(run: CellRun) -> tuple[str, int]:

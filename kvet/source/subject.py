@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 TAGS = re.compile(r"^\s*((?:\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]\s*)+):?\s*")
 REPLY = re.compile(r"^\s*(?:(?:re|aw|sv|antw|fwd?|wg)(?:\[\d+\])?\s*[:\uff1a]\s*)+", re.IGNORECASE)
-NUMBER = re.compile(r"(?<![\w.])(\d{1,4})(?:/| of )(\d{1,4})(?![\w.])", re.IGNORECASE)
+NUMBER = re.compile(r"(?<![\w.])(\d{1,4})(?:\s*/\s*| of )(\d{1,4})(?![\w.])", re.IGNORECASE)
 VERSION = re.compile(r"^(?:PATCH|RFC|RESEND)?[-_]?v(\d{1,4})(?:\.(\d))?$", re.IGNORECASE)
 # `[PATCH v6.1 1/2]` is a backport, `[PATCH v2.1 1/2]` a reroll
 LONGTERM = re.compile(r"^v(?:4\.[49]|5\.4|6\.[16]|[4-9]\.\d\d)$", re.IGNORECASE)
