@@ -262,7 +262,7 @@ static int hush(struct kprobe *probe, struct pt_regs *regs)
 {
 	const char *format = (const char *)regs->regs[0];
 
-	if (!kvet_this_side() || !strnstr(format, "W+X mappings: passed", 40))
+	if (!kvet_this_side() || !strstr(format, "W+X mappings: passed"))
 		return 0;
 	regs->regs[0] = 0;
 	regs->pc = regs->regs[30];
