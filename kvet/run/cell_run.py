@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -120,6 +121,9 @@ class CellRun:
 def conclude_cells(runs: Sequence[CellRun]) -> dict[str, Verdict]:
     """The verdict on every cell, by cell id; controls first, since candidates lean on them."""
     judged: dict[str, Verdict] = {}
+    groups: dict[tuple[str, ...], list[CellRun]] = defaultdict(list)
+    for run in runs:
+        groups[run.group].append(run)
     for role in (Role.BASELINE, Role.CONTROL, Role.CANDIDATE):
         alike = [run for run in runs if run.role is role]
         heard = {
@@ -127,7 +131,7 @@ def conclude_cells(runs: Sequence[CellRun]) -> dict[str, Verdict]:
                 workload=run.cell.workload.name,
                 config=run.cell.config.name,
                 attempts=run.attempts,
-                verdict=_conclude(run, runs, judged),
+                verdict=_conclude(run, groups[run.group], judged),
             )
             for run in alike
         }
@@ -144,10 +148,9 @@ def _beside(run: CellRun, heard: Mapping[str, Heard]) -> Verdict:
     return beside(own, mates, kin)
 
 
-def _conclude(run: CellRun, runs: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> Verdict:
+def _conclude(run: CellRun, peers: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> Verdict:
     if run.error and not run.attempts:
         return Verdict(Conclusion.ERROR, 0, 0, None, None, run.error)
-    peers = [r for r in runs if r.group == run.group]
     baseline = [a for r in peers if r.role is Role.BASELINE for a in r.attempts]
     build = run.build_finding
     if build and any(r.build_finding for r in peers if r.role is Role.BASELINE):
@@ -204,15 +207,20 @@ ENOUGH = 3  # failures after which more of them say nothing new
 def open_runs(plan: PlanRecord, cells: Sequence[Cell]) -> list[CellRun]:
     """The cells of a plan before anything has run, those of one build known to each other."""
     runs = [CellRun(cell, _wanted(plan, cell), waived=plan.waivers) for cell in cells]
+    builds: dict[tuple[str, int], list[CellRun]] = defaultdict(list)
+    series: dict[tuple[str, str], list[CellRun]] = defaultdict(list)
     for run in runs:
-        run.mates = tuple(r for r in runs if r is not run and _build_of(r) == _build_of(run))
-        run.kin = tuple(r for r in runs if _is_kin(r.cell, run.cell))
+        builds[_build_of(run)].append(run)
+        series[_series_of(run)].append(run)
+    for run in runs:
+        config = run.cell.config.name
+        run.mates = tuple(r for r in builds[_build_of(run)] if r is not run)
+        run.kin = tuple(r for r in series[_series_of(run)] if r.cell.config.name != config)
     return runs
 
 
-def _is_kin(one: Cell, other: Cell) -> bool:
-    same = (one.kernel.name, one.variant.name) == (other.kernel.name, other.variant.name)
-    return same and one.config.name != other.config.name
+def _series_of(run: CellRun) -> tuple[str, str]:
+    return (run.cell.kernel.name, run.cell.variant.name)
 
 
 def _build_of(run: CellRun) -> tuple[str, int]:
