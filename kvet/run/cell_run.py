@@ -123,7 +123,8 @@ def conclude_cells(runs: Sequence[CellRun]) -> dict[str, Verdict]:
     judged: dict[str, Verdict] = {}
     groups: dict[tuple[str, ...], list[CellRun]] = defaultdict(list)
     for run in runs:
-        groups[run.group].append(run)
+        if run.role is not Role.CANDIDATE:
+            groups[run.group].append(run)
     for role in (Role.BASELINE, Role.CONTROL, Role.CANDIDATE):
         alike = [run for run in runs if run.role is role]
         heard = {
@@ -149,6 +150,7 @@ def _beside(run: CellRun, heard: Mapping[str, Heard]) -> Verdict:
 
 
 def _conclude(run: CellRun, peers: Sequence[CellRun], verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The verdict on a cell by itself; `peers` are the baseline and controls of its group."""
     if run.error and not run.attempts:
         return Verdict(Conclusion.ERROR, 0, 0, None, None, run.error)
     baseline = [a for r in peers if r.role is Role.BASELINE for a in r.attempts]
