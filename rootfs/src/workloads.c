@@ -114,6 +114,21 @@ static void start_freers(void)
 	start_tasks(DOOMED_FREER, option_number("signals", 0));
 }
 
+/*
+ * Each freer gets its first block before a walk can be in its way: from then on
+ * small pages are a back-off. On a slow host a walk is open nearly all the time, and
+ * a freer of a design that never waits for it might get none at all.
+ */
+static void await_first_rounds(void)
+{
+	double until = uptime() + 0.3;
+
+	while (uptime() < until && (counter("rounds_kthread") < option_number("threads", 2) ||
+				    counter("rounds_user") < option_number("users", 0) ||
+				    counter("rounds_signal") < option_number("signals", 0)))
+		usleep(2000);
+}
+
 /* Read a file of the module that takes its time, with signs of life meanwhile. */
 static void relay_slowly(const char *path)
 {
@@ -209,6 +224,7 @@ void run_ptdump_race(void)
 		return;
 	}
 	start_freers();
+	await_first_rounds();
 	start_walkers();
 	race();
 	end_race();
