@@ -130,6 +130,19 @@ def test_mutants_drop_weaken_and_exchange() -> None:
     assert len(texts) == len(set(texts))
 
 
+def test_a_lock_held_for_longer_is_no_mutant() -> None:
+    text = LOCKED.replace(
+        "\tspin_lock(lock); // lock", "\tsmp_mb(); // order\n\tspin_lock(lock); // lock"
+    )
+    assert "spin_trylock" in text
+    tried = {m.name for m in mutants(parse_litmus(text))}
+    assert "P1: swap order and lock" in tried  # a trylock that fails learns of it
+    taken = text.replace("got = spin_trylock(lock); // trylock", "spin_lock(lock); // take")
+    names = {m.name for m in mutants(parse_litmus(taken.replace("if (got)", "if (1)")))}
+    assert "P1: swap order and lock" not in names
+    assert "P1: drop order" in names
+
+
 def test_a_barrier_is_dropped_and_weakened() -> None:
     text = LOCKED.replace("\t\tWRITE_ONCE(*table", "\t\tsmp_mb(); // order\n\t\tWRITE_ONCE(*table")
     found = {m.name: m.test.text() for m in mutants(parse_litmus(text))}

@@ -39,8 +39,10 @@ def mutants(test: Litmus) -> Iterator[Mutant]:
     """All mutants of a test, each once."""
     seen = {_bare(test)}
     raising = [t for t in test.threads if any(s.operation == "atomic" for s in t.steps)]
+    # whoever only tries to take a lock learns that it is held, and so of what its holder did before
+    tried = any(s.operation == "trylock" for t in test.threads for s in t.steps)
     for number, thread in enumerate(test.threads):
-        for name, body in _bodies(thread.body):
+        for name, body in _bodies(thread.body, tried):
             changed = test.with_body(number, body)
             if name.startswith("switch ") and len(raising) < 2:
                 continue  # who counts alone may as well switch
@@ -71,7 +73,7 @@ def _bare(test: Litmus) -> str:
     return re.sub(r" // .*", "", test.text())
 
 
-def _bodies(body: Body) -> Iterator[tuple[str, Body]]:
+def _bodies(body: Body, tried: bool) -> Iterator[tuple[str, Body]]:
     steps = [step for step in _steps(body)]
     for step in steps:
         yield from _of_step(body, step)
@@ -82,7 +84,19 @@ def _bodies(body: Body) -> Iterator[tuple[str, Body]]:
         yield "drop reader", _edited(body, _no_reader)
         yield "empty reader", _edited(body, _empty_reader)
     yield from _untaken(body)
-    yield from _swaps(body)
+    yield from _swaps(body, tried)
+
+
+def _widens(first: Step, second: Step) -> bool:
+    """Whether exchanging two steps only has a lock held for longer.
+
+    A step that moves into a critical section takes executions away and adds none ("roach motel
+    reordering": Manson, Pugh and Adve, The Java Memory Model, POPL 2005): nothing is weakened.
+    """
+    inside = (*ACCESSES, "atomic", "fence", "grace")
+    return (second.operation == "lock" and first.operation in inside) or (
+        first.operation == "unlock" and second.operation in inside
+    )
 
 
 def _steps(body: Body) -> Iterator[Step]:
@@ -174,7 +188,7 @@ def _edited(body: Body, edit: Callable[[Step], tuple[Step, ...]]) -> Body:
     return tuple(nodes)
 
 
-def _swaps(body: Body, held: bool = False) -> Iterator[tuple[str, Body]]:
+def _swaps(body: Body, tried: bool, held: bool = False) -> Iterator[tuple[str, Body]]:
     """Neighbours exchanged, where neither needs what the other loads.
 
     Two accesses under one lock, or in one RCU reader, stay as they are: whoever the lock or
@@ -182,15 +196,17 @@ def _swaps(body: Body, held: bool = False) -> Iterator[tuple[str, Body]]:
     """
     for index, node in enumerate(body):
         if isinstance(node, Branch):
-            for name, then in _swaps(node.then, held):
+            for name, then in _swaps(node.then, tried, held):
                 yield name, _with(body, index, replace(node, then=then))
-            for name, otherwise in _swaps(node.otherwise, held):
+            for name, otherwise in _swaps(node.otherwise, tried, held):
                 yield name, _with(body, index, replace(node, otherwise=otherwise))
         elif node.operation in ("lock", "trylock", "unlock", "reader", "reader-end"):
             held = node.operation not in ("unlock", "reader-end")
         following = body[index + 1] if index + 1 < len(body) else None
         if isinstance(node, Step) and isinstance(following, Step):
             if not _exchange(node, following) or (held and _both_access(node, following)):
+                continue
+            if not tried and _widens(node, following):
                 continue
             swapped = (*body[:index], following, node, *body[index + 2 :])
             yield f"swap {node.label} and {following.label}", swapped
