@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Litmus tests as values, their mutants, deadlocks, and the words that a proof ends with."""
+"""Litmus tests as values, deadlocks, and the words that a proof ends with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kvet.prove.deadlock import find_deadlock, sleeping_readers
 from kvet.prove.drawing import read_drawing
 from kvet.prove.herd import Answer, read_answer
 from kvet.prove.litmus import check_labels, conjunction, parse_litmus, reached, read_litmus
-from kvet.prove.mutants import bare, mutants
+from kvet.prove.mutants import mutants
 from kvet.prove.posted import freeing_early, read_columns, reading_again, unlocking
 from kvet.prove.proof import Prover, Subject, read_statement, write_statement
 from kvet.prove.statement import Judged, Statement, Word, judge, worst
@@ -38,46 +38,10 @@ from kvet.results.record import CellRecord
 from kvet.run.cell_run import CellRun
 from kvet.run.proofs import litmus_folder, with_proof
 from kvet.run.verdict import Verdict
+from tests.litmus import LOCKED
 from tests.reports import typed_cell
 
 DESIGNS = sorted(p.parent for p in (PROJECT / "patches").glob("*/variant.yaml"))
-
-
-LOCKED = """\
-C locked
-
-{
-	int table = 1;
-	int *pmd = &table;
-}
-
-P0(int **pmd, int *table, int *va0, spinlock_t *lock)
-{
-	int got;
-
-	got = spin_trylock(lock); // trylock
-	if (got) {
-		WRITE_ONCE(*pmd, va0); // clear
-		WRITE_ONCE(*table, 2); // free
-		spin_unlock(lock); // unlock
-	}
-}
-
-P1(int **pmd, int *table, spinlock_t *lock)
-{
-	int *e;
-	int r;
-
-	spin_lock(lock); // lock
-	e = READ_ONCE(*pmd); // check
-	if (e == table) {
-		r = READ_ONCE(*e); // read
-	}
-	spin_unlock(lock); // unlock
-}
-
-exists (1:r=2)
-"""
 
 
 NEVER = Answer("Never", 0, 3, (), (), 0.1)
@@ -86,13 +50,6 @@ NEVER = Answer("Never", 0, 3, (), (), 0.1)
 def result(**fields: object) -> Judged:
     made = Judged("a.litmus", "says", Word.NOT_RUN, "", answer=NEVER, reached=2)
     return replace(made, **fields)  # type: ignore[arg-type]
-
-
-def test_of_a_bare_test_what_it_does_is_left() -> None:
-    test = read_litmus(PROJECT / "patches/static-key/pmd.litmus")
-    left = {s.operation for thread in bare(test).threads for s in thread.steps}
-    assert left == {"atomic", "load", "store"}
-    assert "got = 1;" in bare(parse_litmus(LOCKED)).text()
 
 
 def test_a_test_prints_as_it_was_read() -> None:
@@ -119,35 +76,6 @@ def test_a_fault_names_its_line(old: str, new: str, complaint: str) -> None:
 def test_a_label_names_one_step() -> None:
     with pytest.raises(UserError, match="two steps labelled 'clear'"):
         check_labels(parse_litmus(LOCKED.replace("// free", "// clear")))
-
-
-def test_mutants_drop_weaken_and_exchange() -> None:
-    names = {m.name for m in mutants(parse_litmus(LOCKED))}
-    assert {"P0: drop lock", "P1: drop lock", "P1: empty lock", "P1: read check again"} <= names
-    assert "P0: swap clear and free" not in names  # both under the lock
-    assert "P0: swap free and unlock" in names  # which takes the free out of it
-    texts = [m.test.text() for m in mutants(parse_litmus(LOCKED))]
-    assert len(texts) == len(set(texts))
-
-
-def test_a_lock_held_for_longer_is_no_mutant() -> None:
-    text = LOCKED.replace(
-        "\tspin_lock(lock); // lock", "\tsmp_mb(); // order\n\tspin_lock(lock); // lock"
-    )
-    assert "spin_trylock" in text
-    tried = {m.name for m in mutants(parse_litmus(text))}
-    assert "P1: swap order and lock" in tried  # a trylock that fails learns of it
-    taken = text.replace("got = spin_trylock(lock); // trylock", "spin_lock(lock); // take")
-    names = {m.name for m in mutants(parse_litmus(taken.replace("if (got)", "if (1)")))}
-    assert "P1: swap order and lock" not in names
-    assert "P1: drop order" in names
-
-
-def test_a_barrier_is_dropped_and_weakened() -> None:
-    text = LOCKED.replace("\t\tWRITE_ONCE(*table", "\t\tsmp_mb(); // order\n\t\tWRITE_ONCE(*table")
-    found = {m.name: m.test.text() for m in mutants(parse_litmus(text))}
-    assert "smp_mb" not in found["P0: drop order"]
-    assert "smp_wmb(); // order" in found["P0: weaken order"]
 
 
 def test_a_read_lock_inside_itself_deadlocks_behind_a_writer() -> None:
