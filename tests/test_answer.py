@@ -95,6 +95,13 @@ def test_a_series_that_does_not_build_and_a_control_that_slips_through(record: C
     assert told.endswith("The control nolock was NOT caught in debug: no PASS there counts.")
 
 
+def test_a_control_that_did_not_run_did_not_slip_through(record: Cell) -> None:
+    record["cells"] = [cell("v5", "candidate", "ERROR", []), cell("nolock", "control", "ERROR", [])]
+    told = answer(typed(record))
+    assert told.endswith("The control nolock was not tested in debug: no PASS there counts.")
+    assert "NOT caught" not in told
+
+
 def test_nothing_but_references_has_no_answer(record: Cell) -> None:
     record["cells"] = record["cells"][:2]
     assert answer(typed(record)).startswith("Nothing was judged")

@@ -210,8 +210,9 @@ def _uncaught(record: RunRecord) -> Iterator[str]:
     for cell in record.cells:
         missed = cell.role is Role.CONTROL and cell.conclusion is not Conclusion.FAIL
         if missed and not cell.measures and not _caught_beside(record, cell):
+            how = "not tested" if cell.conclusion is Conclusion.ERROR else "NOT caught"
             where = label(record.cells, cell)
-            yield f"The control {cell.variant} was NOT caught in {where}: no PASS there counts."
+            yield f"The control {cell.variant} was {how} in {where}: no PASS there counts."
 
 
 def _caught_beside(record: RunRecord, control: CellRecord) -> bool:
