@@ -359,6 +359,14 @@ def test_a_command_to_copy_is_never_wrapped(record: Cell, form: str) -> None:
         assert max(map(len, rest)) <= 100
 
 
+def test_a_long_name_of_a_version_is_told_to_its_end(record: Cell) -> None:
+    names = ("series-static-key-toggle", "series-static-key-unsynced")
+    record["cells"] = [cell(n, "candidate", "PASS", [attempt(1, "PASS", [])]) for n in names]
+    table = draw("text", record).partition("\nvariant ")[2]
+    parts = [line.partition(" ")[0] for line in table.splitlines()[1:5]]
+    assert "".join(parts) == "".join(names)
+
+
 def test_where_each_counter_counts_the_first_two_are_shown() -> None:
     data = sample_record()["cells"][0]
     names = ("meet_pmd", "meet_pud", "meet_wx")

@@ -143,11 +143,12 @@ def _table(cells: Sequence[CellRecord]) -> Table:
     """One row for each cell of a group; baseline and controls are below the line."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name, width in COLUMNS.items():
+        whole = name == "variant"  # names of versions may differ in their ends alone
         table.add_column(
             name,
             width=width,
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not whole,
+            overflow="fold" if whole else "ellipsis",
             justify="right" if name in NUMBERS else "left",
         )
     ordered = judged_first(cells)
