@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,7 +82,7 @@ class FakeBoard(paramiko.ServerInterface):
             "key": str(self.home / "id"),
             "host_key": self.known,
             "directory": str(self.home / "put"),
-            "console": [str(DATA / "fake-board-console"), str(self.home)],
+            "console": [sys.executable, "-IS", str(DATA / "fake-board-console"), str(self.home)],
             "reset": ["touch", str(self.home / "reset")],
             "up_s": 2,
             "boot_s": 5,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,21 @@ def tree_of(project: FakeProject) -> SourceTree:
     )
 
 
+def put_fake_qemu(folder: Path) -> None:
+    """The fake QEMU as a program of `folder`, run by this Python without its site packages.
+
+    `python3` may be a script that looks for a Python, and takes longer than the boot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = (DATA / "fake-qemu").read_text(encoding="utf-8").partition("\n")[2]
+    program = folder / "qemu-system-aarch64"
+    program.write_text(f"#!{sys.executable} -IS\n{text}", encoding="utf-8")
+    program.chmod(0o755)
+
+
 def put_fake_qemu_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Make `qemu-system-aarch64` mean the fake one, and boots need no initramfs of ours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(DATA / "fake-qemu", folder / "qemu-system-aarch64")
+    put_fake_qemu(folder)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     machine.find_qemu.cache_clear()
     layer = folder / "layer.cpio"

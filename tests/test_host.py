@@ -91,11 +91,27 @@ def _dies_with_its_harness(code: str) -> bool:
 
 
 def test_children_die_when_the_harness_is_killed(tmp_path: Path) -> None:
-    code = (
-        "from kvet import proc; c = proc.start(('sleep', '300'));"
-        " print(c.pid, flush=True); c.wait()"
-    )
+    # told to die by setpriv, which is another program for its first millisecond
+    code = """
+import pathlib, time
+from kvet import proc
+c = proc.start(("sleep", "300"))
+while pathlib.Path(f"/proc/{c.pid}/comm").read_text() != "sleep\\n":
+    time.sleep(0.001)
+print(c.pid, flush=True)
+c.wait()
+"""
     assert _dies_with_its_harness(code)
+
+
+def test_a_missing_setpriv_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("#!/bin/sh\n")
+    (tmp_path / "here").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingTool) as caught:
+        proc.start(("here",))
+    assert caught.value.tool == "setpriv"
+    assert proc.run(("here",), brief=True).returncode == 0
 
 
 def test_qemu_dies_when_the_harness_is_killed(tmp_path: Path) -> None:

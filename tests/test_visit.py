@@ -72,8 +72,9 @@ def guest(tmp_path: Path) -> Iterator[GuestSsh]:
         def accept() -> None:
             transport = paramiko.Transport(server.accept()[0])
             transport.add_server_key(paramiko.ECDSAKey.generate())
-            transport.start_server(server=_Shell(key, home))
             transports.append(transport)
+            # does not wait here until the client is in: that one may be gone again by then
+            transport.start_server(event=threading.Event(), server=_Shell(key, home))
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kvet.paths import PROJECT
-from tests.fakes import DATA, FakeProject
+from tests.fakes import FakeProject, put_fake_qemu
 
 # what a repeated or resumed run may differ in: times, names of runs, and where things lie
 MAY_DIFFER = frozenset(
@@ -78,9 +78,8 @@ class Bench:
         project.variant("broken", "control", "breach")
         project.variant("good", "candidate", edit=("mm/vmalloc.c", "addr + 1", "addr + 3"))
         bench = cls(root)
-        for path in (bench.tmp, bench.bin):
-            path.mkdir()
-        shutil.copy2(DATA / "fake-qemu", bench.bin / "qemu-system-aarch64")
+        bench.tmp.mkdir()
+        put_fake_qemu(bench.bin)
         bench.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("KVET", "GIT_"))},
             "PATH": f"{bench.bin}:{os.environ['PATH']}",
