@@ -119,9 +119,10 @@ def _group(cell: Cell) -> tuple[str, ...]:
 
 def matches(cell: Cell, glob: str) -> bool:
     """Whether `glob` names this cell: by its whole id or by one of its five names."""
-    if SEPARATOR in glob:
-        return fnmatchcase(cell.id, glob)
-    return any(fnmatchcase(name, glob) for name in cell.cell_id.names) or fnmatchcase(cell.id, glob)
+    cell_id = cell.cell_id
+    if SEPARATOR not in glob and any(fnmatchcase(name, glob) for name in cell_id.names):
+        return True
+    return fnmatchcase(str(cell_id), glob)
 
 
 def _examples(cells: Sequence[Cell]) -> str:
