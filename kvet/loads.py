@@ -53,14 +53,16 @@ class Probe:
     """What one exposure counter counts, and the key and line that ask for it.
 
     `func` is entered; with `during` only while another task is inside that function. With
-    `contended` it is waits for locks, in `func` where that is named. With `text` it is the
-    first line of the source file `file` that holds the text.
+    `contended` it is waits for locks, in `during` where that is named. With `text` it is the
+    first line of the source file `file` that holds the text. `home` is the source file of
+    `func`, needed where several functions of the kernel have that name.
     """
 
     name: str
     key: str
     line: int
     func: str = ""
+    home: str = ""
     during: str = ""
     contended: bool = False
     file: str = ""

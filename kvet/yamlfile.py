@@ -21,6 +21,8 @@ FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # what a file of settings never needs
 MOST_BYTES = 4 << 20
 MOST_ALIASES = 100
+# keywords of JSON Schema whose own messages show a pattern or a whole mapping
+SAID = ("pattern", "minProperties", "maxProperties", "oneOf", "enum")
 NO_TEXT = re.compile("[\\0\ud800-\udfff]")
 
 
@@ -166,8 +168,35 @@ def _complaints(error: jsonschema.ValidationError) -> Iterator[tuple[list[str | 
     unknown = _unknown_keys(error)
     for name in unknown:
         yield [*keys, name], f"unknown key{_suggest(name, _known(error))}"
-    if not unknown:
-        yield keys, error.message
+    if unknown:
+        return
+    if meant := _meant(error):
+        for each in meant:
+            yield from _complaints(each)
+    else:
+        yield keys, _in_words(error)
+
+
+def _meant(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
+    """Of several forms that a value may have: what is wrong with the one of its type."""
+    forms: dict[Any, list[jsonschema.ValidationError]] = {}
+    for each in error.context or ():
+        forms.setdefault(each.schema_path[0], []).append(each)
+    own = [
+        found
+        for found in forms.values()
+        if not any(e.validator in ("type", "required") and not e.path for e in found)
+    ]
+    return own[0] if len(own) == 1 else []
+
+
+def _in_words(error: jsonschema.ValidationError) -> str:
+    """What is wrong, in the words of the schema's own key `says` where it has one."""
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    if error.validator not in SAID or "says" not in schema:
+        return error.message
+    value = f"{error.instance!r} " if isinstance(error.instance, str) else ""
+    return f"{value}{schema['says']}"
 
 
 def _unknown_keys(error: jsonschema.ValidationError) -> list[str]:

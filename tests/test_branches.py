@@ -267,7 +267,16 @@ def test_a_waiver_is_one_line(text: str, waiver: Waiver) -> None:
     assert parse_waiver(text) == waiver
 
 
-@pytest.mark.parametrize("text", ["", "mm/a.c:6", "mm/a.c:6 never true because ", "a b because c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "mm/a.c:6",
+        "mm/a.c:6 never true because ",
+        "a b because c",
+        "nokprob because c",
+    ],
+)
 def test_a_waiver_without_a_reason_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--waive"):
         parse_waiver(text)

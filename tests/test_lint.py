@@ -156,6 +156,25 @@ def test_every_fault_has_its_line_column_and_key(
     assert out.count(str(path)) == len(expected)
 
 
+def test_a_directory_is_that_of_a_workload_or_a_variant(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert go("lint", str(project / "patches/trylock")) == 0
+    assert "variant.yaml: OK (variant)" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"holds neither workload.yaml nor variant.yaml"):
+        go("lint", str(project / "patches"))
+
+
+def test_a_workload_that_lets_nothing_pass_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine" / "workload.yaml"
+    path.parent.mkdir()
+    path.write_text("title: t\nseconds: 1\nrun: sleep 1\n")
+    ((line, message),) = [(f.line, f.message) for f in lint(path)[1]]
+    assert (line, message) == (1, "no control and no waiver of one: no candidate can pass")
+    path.write_text(path.read_text() + "waive: [{judge: control, reason: why}]\n")
+    assert lint(path)[1] == []
+
+
 def test_a_bad_line_of_a_fragment_is_told_at_its_name(project: Path) -> None:
     folder = project / "configs/kconfig"
     (folder / "bad.config").write_text("CONFIG_A=y\nCONFIG_B y\n", encoding="utf-8")

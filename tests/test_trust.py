@@ -12,10 +12,12 @@ import pytest
 
 from kvet.model import Waiver
 from kvet.paths import PROJECT
+from kvet.plan.schemas import JUDGES
 from kvet.report.html import html_report
 from kvet.report.text import text_report
 from kvet.results.record import Decisions, NeverSeen, Touch
-from kvet.run.trust import RULES, rules, touches, trust_doubts
+from kvet.run.trust import RULES, UNREAD, rules, touches, trust_doubts
+from kvet.run.verdict import CONTROL, RESTART, SUSPICION
 from kvet.source.series import AppliedSeries
 from tests.reports import sample_record, typed
 
@@ -38,6 +40,11 @@ def series(path: str, *lines: str, more: Iterable[str] = ()) -> AppliedSeries:
 
 def names(found: AppliedSeries) -> list[str]:
     return [touch.rule for touch in touches(found, ())]
+
+
+def test_a_waiver_may_name_every_judge_and_no_other() -> None:
+    held_back = {CONTROL, SUSPICION, RESTART, UNREAD}
+    assert set(JUDGES) == {rule.name for rule in rules()} | held_back
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,14 @@ def build_in(tmp_path: Path) -> Build:
         ("run: sleep 1\nexpect: ENOSUCH\n", "key expect: ENOSUCH is no error of the kernel"),
         ("run: sleep 1\nconfig: [debug, CONFIG_X=maybe]\n", "key config.1: 'CONFIG_X=maybe'"),
         ("run: 'sleep \"1'\n", "No closing quotation"),
-        ("sides: {a: sleep 1}\n", "key sides"),
+        ("sides: {a: sleep 1}\n", "key sides: needs two sides at least"),
+        ("sides: {a: sleep 1, b-c: sleep 2}\n", "key sides: 'b-c' is no name: small letters"),
+        ("sides: {a: sleep 1, b: {run: x, expct: 0}}\n", "b.expct: unknown key; did you mean exp"),
+        ("sides: {a: sleep 1, b: {expect: 0}}\n", "key sides.b: needs one of run and module"),
+        ("run: cat < /proc/mounts\n", "key run: '<' means nothing: no shell reads the line"),
+        ("race: ../x.c\n", "key race: '../x.c' is no name of a C file of this directory"),
+        ("kselftest: /mm\n", "key kselftest: '/mm' is no directory below tools/testing/self"),
+        ("run: x\nwaive: [{judge: contrl, reason: r}]\n", "judge: 'contrl' is none of asks-who"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_place(folder: Path, text: str, said: str) -> None:
@@ -81,6 +88,34 @@ def test_what_cannot_be_is_refused_with_its_place(folder: Path, text: str, said:
         load_workload(write(folder, text))
     assert said in caught.value.message
     assert "workload.yaml" in caught.value.message
+
+
+def test_a_name_that_no_workload_has_is_blamed_on_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "_probe").mkdir()
+    with pytest.raises(UserError, match="the directory is called '_probe': a workload's name is"):
+        load_workload(write(tmp_path / "_probe", "run: sleep 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("code", "floor", "said"),
+    [
+        ('kvet_hit("passed");', "passed: 5", ""),
+        ('kvet_hit("passed");', "pased: 5", "no counter is called pased (there are: delays"),
+        ("", "schedules: 9", ""),
+        ("kvet_hit(NAME);", "passed: 5", ""),  # who knows
+    ],
+)
+def test_the_floor_of_a_race_asks_for_what_it_counts(
+    folder: Path, code: str, floor: str, said: str
+) -> None:
+    (folder / "race.c").write_text(code)
+    path = write(folder, f"race: race.c\nfloor: {{each: {{{floor}}}}}\n")
+    if not said:
+        assert load_workload(path).floor.each
+        return
+    with pytest.raises(UserError) as caught:
+        load_workload(path)
+    assert said in caught.value.message
 
 
 def test_a_link_that_leads_out_is_refused(folder: Path) -> None:

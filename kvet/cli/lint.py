@@ -77,13 +77,21 @@ def lint_files(files: Iterable[Path]) -> int:
 
 
 def _of_directories(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are; of the directory of a workload its YAML files."""
+    """Files as they are; of the directory of a workload or a variant its YAML files."""
     for path in paths:
-        if path.is_dir():
+        if not path.is_dir():
+            yield path
+        elif (path / "variant.yaml").exists():
+            yield path / "variant.yaml"
+        elif (path / WORKLOAD_FILE).exists():
             yield path / WORKLOAD_FILE
             yield from sorted((path / VARIANTS).glob("*/variant.yaml"))
         else:
-            yield path
+            raise UserError(
+                f"holds neither {WORKLOAD_FILE} nor variant.yaml",
+                path=path,
+                hint="name the YAML file, or the directory of a workload or variant",
+            )
 
 
 def lint(path: Path, library: Library | None = None) -> tuple[str, list[Fault]]:
@@ -203,12 +211,15 @@ def _workload(file: _File) -> Iterator[Fault]:
 
 def _directory(file: _File) -> Iterator[Fault]:
     """A workload's directory: its files and programs, and what every workload has."""
-    broken = list(_loads(file, load_workload, "title"))
+    broken = list(_loads(file, load_workload, ""))
     if broken:
         yield from broken
         return
     made = load_workload(file.path)
     yield from _workload(replace(file, library=replace(file.library, given=made)))
+    waived = any(waiver.judge == "control" for waiver in made.waivers)
+    if not (made.control or waived or made.measures):
+        yield fault_at(file.node, [], "no control and no waiver of one: no candidate can pass")
     if made.load is not None:
         yield from _programs(file, made.load)
 

@@ -171,7 +171,12 @@ def load_workload(path: Path) -> Workload:
     spec = read_yaml(path, schemas.LOAD if whole else schemas.WORKLOAD)
     name = path.resolve().parent.name if whole else path.stem
     if not re.fullmatch(schemas.NAME["pattern"], name):
-        raise UserError(f"{name!r} is no name for a workload", path=path.parent)
+        what = "the directory is called" if whole else "the file is called"
+        raise UserError(
+            f"{what} {name!r}: a workload's name is letters, digits, '.', '_' and '-', "
+            "and begins with a letter or digit",
+            path=path,
+        )
     load = loads.read_load(path, spec) if whole else None
     spec = {**_judged_by(path), **spec} if whole else spec
     spec = {key: value for key, value in spec.items() if key not in load_schema.KEYS}

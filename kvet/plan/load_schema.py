@@ -9,7 +9,10 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string", "minLength": 1}
 # names of sides and counters: they are words of the guest's report
-WORD: Schema = {"pattern": "^[a-z][a-z0-9_]{0,23}$"}
+WORD: Schema = {
+    "pattern": "^[a-z][a-z0-9_]{0,23}$",
+    "says": "is no name: small letters, digits and _, a letter first, 24 at most",
+}
 PACKAGE: Schema = {"type": "string", "pattern": "^[a-z0-9][a-z0-9+.-]+$"}
 PARAMS: Schema = {
     "type": "object",
@@ -52,6 +55,7 @@ SIDE: Schema = {
                 "loop": {"type": "boolean"},
             },
             "oneOf": [{"required": ["run"]}, {"required": ["module"]}],
+            "says": "needs one of run and module",
         },
     ]
 }
@@ -68,13 +72,22 @@ KEYS: dict[str, Schema] = {
         "maxProperties": 16,
         "propertyNames": WORD,
         "additionalProperties": SIDE,
+        "says": "needs two sides at least, and has 16 at most; one alone is a run",
     },
     "module": MODULE,
     "kunit": {"type": "string", "pattern": r"^[A-Za-z0-9_.*?-]+$"},
-    "kselftest": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*$"},
+    "kselftest": {
+        "type": "string",
+        "pattern": r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*$",
+        "says": "is no directory below tools/testing/selftests",
+    },
     "locktorture": PARAMS,
     "rcutorture": PARAMS,
-    "race": {"type": "string", "pattern": r"^[A-Za-z0-9_-]+\.c$"},
+    "race": {
+        "type": "string",
+        "pattern": r"^[A-Za-z0-9_-]+\.c$",
+        "says": "is no name of a C file of this directory",
+    },
     "sources": {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True},
     # what every report on it says that it leaves out
     "not_covered": {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True},

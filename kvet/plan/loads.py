@@ -32,15 +32,21 @@ MOST_FILES = 2000
 MOST_BYTES = 64 << 20
 OPTION = re.compile(r'(CONFIG_\w+)=([ymn]|-?\d+|0[xX][0-9a-fA-F]+|"[^"]*")')
 FUNC = r"[A-Za-z_]\w*(?:\.\w+)*"
+HOME = r"[\w./-]+\.[chS]"
 PROBE = re.compile(
-    rf"(?P<func>{FUNC})(?: while (?P<during>{FUNC}))?"
+    rf"(?P<func>{FUNC})(?: in (?P<home>{HOME}))?(?: while (?P<during>{FUNC}))?"
     rf"|(?P<waits>contended)(?: in (?P<inside>{FUNC}))?"
     r"|line (?P<file>[\w./-]+): (?P<text>\S.*)"
 )
-FORMS = "FUNC, FUNC while FUNC, contended, contended in FUNC, or line FILE: TEXT"
+FORMS = "FUNC, FUNC in FILE, FUNC while FUNC, contended, contended in FUNC, or line FILE: TEXT"
+# what only a shell understands
+SHELL = frozenset(("|", "<", ">", ">>", "2>", "&", "&&", "||", ";"))
 # counters that every workload has: how often a side's commands ran, and tests that were ok
 RUNS = "runs_"
 TESTS = "tests"
+# counters of the engine, and how a race counts its own: rootfs/engine/kvet_engine.h
+ENGINE_COUNTERS = ("schedules", "rounds", "met", "delays", "given_back")
+HIT = re.compile(r'\bkvet_hit\(\s*(?:"(\w+)"|([^")]))')
 Spec = Mapping[str, Any]
 
 
@@ -152,6 +158,12 @@ def _words(given: Given, text: str, *keys: str) -> tuple[str, ...]:
         raise given.error(f"{text!r}: {error}", *keys) from error
     if not words or not words[0]:
         raise given.error("names no program", *keys)
+    if found := next((word for word in words if word in SHELL), ""):
+        raise given.error(
+            f"{found!r} means nothing: no shell reads the line",
+            *keys,
+            hint="put the line into a script: run: ./NAME.sh",
+        )
     return words
 
 
@@ -174,6 +186,7 @@ def _probes(given: Given) -> Iterator[Probe]:
             key=f"exposure.{name}",
             line=given.line("exposure", name),
             func=found["func"] or "",
+            home=found["home"] or "",
             during=found["during"] or found["inside"] or "",
             contended=bool(found["waits"]),
             file=found["file"] or "",
@@ -288,15 +301,24 @@ def floor_of(load: Load, floor: Floor, path: Path) -> Floor:
     runs = {f"{RUNS}{side.name}": 1 for side in load.sides}
     known = {*runs, *(probe.name for probe in load.probes), TESTS}
     if load.race:
-        return floor or Floor(each={"schedules": 2})
+        known = _race_counters(load.folder / load.race)
     for name in floor.counts:
-        if name not in known:
+        if known and name not in known:
             raise UserError(
                 f"no counter is called {name} (there are: {', '.join(sorted(known))})",
                 path=path,
                 where=Place(key=f"floor.{name}"),
             )
+    if load.race:
+        return floor or Floor(each={"schedules": 2})
     return floor or Floor(each={TESTS: 1} if load.reads_log or load.selftests else runs)
+
+
+def _race_counters(path: Path) -> set[str]:
+    """The counters of a race in C; empty where its file gives one a name that is no constant."""
+    calls = HIT.findall(path.read_text(encoding="utf-8", errors="replace"))
+    names = {name for name, _ in calls}
+    return set() if "" in names else {*ENGINE_COUNTERS, *names}
 
 
 def _race(given: Given) -> dict[str, Any]:

@@ -103,7 +103,14 @@ BOARD = _mapping(
     boot_s=WAIT,
 )
 
-WAIVER = _mapping(("reason",), line=TEXT, text=TEXT, outcome=TEXT, judge=NAME, reason=TEXT)
+# what a judge can say against silence, and a waiver with `judge` can answer: rules of
+# kvet/run/trust.yaml, and what kvet/run/verdict.py holds back a PASS for
+JUDGES = (
+    *("asks-who-calls", "console", "control", "doors", "lockdep", "nokprobe", "panic", "probes"),
+    *("sanitizers", "suspicion", "unread", "walk-begins-again", "watchdogs"),
+)
+JUDGE: Schema = {"enum": list(JUDGES), "says": f"is none of {', '.join(JUDGES)}"}
+WAIVER = _mapping(("reason",), line=TEXT, text=TEXT, outcome=TEXT, judge=JUDGE, reason=TEXT)
 
 VARIANT = _mapping(
     ("title", "role"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from kvet.errors import UserError
 from kvet.model import Waiver
+from kvet.plan.schemas import JUDGES
 
 SPELLED = re.compile(
     r"(?:(?P<line>[^\s:]+:\d+)(?: never (?P<outcome>.+?))?|(?P<judge>[a-z][a-z0-9-]*))"
@@ -26,6 +27,11 @@ def parse_waiver(text: str) -> Waiver:
             "or the name of a rule: --waive 'nokprobe because ...'",
         )
     parts = {name: value or "" for name, value in found.groupdict().items()}
+    if parts["judge"] and parts["judge"] not in JUDGES:
+        raise UserError(
+            f"--waive {text!r}: nothing is called {parts['judge']}",
+            hint=f"a place FILE:LINE, or one of {', '.join(JUDGES)}",
+        )
     return Waiver(**parts)
 
 
