@@ -180,14 +180,21 @@ def add_scan_log(commands: Commands) -> None:
 
 
 def add_lint(commands: Commands) -> None:
-    """lint FILE..."""
+    """lint FILE_OR_DIR..."""
     parser = add_command(
         commands,
         "lint",
         "check YAML files and name line, column and key of every fault; exit code 2 for any",
-        "  harness.py lint configs/*.yaml patches/*/variant.yaml\n",
+        "  harness.py lint configs/*.yaml patches/*/variant.yaml\n"
+        "  harness.py lint ./my-race                     a workload's directory\n",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE_OR_DIR",
+        help="a YAML file, or the directory of a workload or a variant",
+    )
     parser.set_defaults(command=_lint)
 
 
@@ -204,7 +211,8 @@ def add_init(commands: Commands) -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="of patches/NAME/ and configs/NAME.yaml; a workload's directory",
+        help="patches/NAME/ and configs/NAME.yaml are written; with --workload alone "
+        "the directory that is made",
     )
     parser.add_argument(
         "--series",
