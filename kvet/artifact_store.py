@@ -80,6 +80,10 @@ class ArtifactStore:
             lease.renew(path)
         return path
 
+    def copy(self, digest: str, path: Path) -> None:
+        """The artifact as the new file `path`; it is not kept besides."""
+        self.fetch(self._place(digest), digest, path)
+
     def send(self, path: Path, name: str) -> str:
         """Put the file `path` there as the packed attempt `name`; returns its digest."""
         with self._told(f"cannot take {name}"):

@@ -76,7 +76,7 @@ class LocalCluster:
                 start_new_session=True,
             )
         self.workers.append(child)
-        wait_until(lambda: "boots at a time" in self.log(number), f"worker {number} serves")
+        wait_until(lambda: " at a time" in self.log(number), f"worker {number} serves")
         return number
 
     def words(self, matrix: str, results: Path) -> tuple[str, ...]:

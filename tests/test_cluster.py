@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -73,10 +74,11 @@ def test_two_workers_come_to_what_one_host_does(
     matrix = bench.matrix(*VARIANTS)
     here, there = tmp_path / "here", tmp_path / "there"
     clear(bench.go("run-matrix", matrix, "--out", str(here)), 0)
+    shutil.rmtree(bench.cache / "builds")
     for _ in range(2):
         cluster.add_worker("--boot", "1", "--build", "1")
     text = clear(cluster.judge(matrix, there), 0)
-    assert "2 workers, 2 boots at a time" in text
+    assert "2 workers, 2 boots and 2 builds at a time" in text
     alone, shared = last(bench, here), last(bench, there)
     assert difference(essence(alone), essence(shared)) == ""
     assert hosts(shared) == hosts(alone)  # the same host, QEMU, accelerator and kvet
@@ -85,7 +87,10 @@ def test_two_workers_come_to_what_one_host_does(
     for number in range(2):
         fetched = list(cluster.cache(number).glob("artifacts/*"))
         assert [p for p in fetched if p.suffix != ".lock"], "this worker had nothing to do"
-        assert not (cluster.cache(number) / "builds").exists()
+    # built there, each once, and the files taken in by the host of the run
+    built = [p.parent.name for p in cluster.root.glob("worker-*/builds/*/build.json")]
+    assert sorted(built) == sorted({c["build"]["key"] for c in shared["cells"]})
+    assert "built on this host instead" not in text
     assert cluster.left() == []
     files = {p.name for p in bench.runs(there)[-1].glob("*/attempt-1/*")}
     assert {"attempt.json", "console.log", "report.ktap", "argv.json"} <= files

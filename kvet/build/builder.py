@@ -6,11 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kvet import lease
@@ -22,7 +23,7 @@ from kvet.build.sandbox import require_sandbox
 from kvet.build.selftests import build_selftests, built_selftests
 from kvet.build.worktree import Lane, borrow_lane, choose_lane
 from kvet.cache import beside, locked, need_free
-from kvet.errors import KvetError
+from kvet.errors import InfraError, KvetError
 from kvet.model import Build, Finding, SourceTree
 from kvet.source.fetch import mend_source
 from kvet.source.git import Repo
@@ -93,6 +94,25 @@ class Builder:
             lease.renew(group)
         with locked(beside(group, ".lock")):
             return self.find(request.key) or self._build(request, group)
+
+    def take_in(self, key: str, fill: Callable[[Path], None]) -> Build:
+        """A build that was made elsewhere: `fill` puts its files into a directory.
+
+        Raises InfraError when they are not what the build of `key` was.
+        """
+        folder = self.root / "builds" / key
+        partial = beside(folder, f".{os.getpid()}-{threading.get_ident()}.partial")
+        try:
+            partial.mkdir(parents=True)
+            fill(partial)
+            with locked(beside(folder, ".lock")), suppress(OSError):  # another run had it, too
+                partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        found = self.find(key)
+        if found is None:
+            raise InfraError(f"the build {key} came damaged")
+        return replace(found, cached=False)
 
     def repo(self, source: SourceTree) -> Repo:
         """The object store that series on `source` are applied in."""

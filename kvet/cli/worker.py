@@ -14,7 +14,7 @@ def add_worker(commands: Commands) -> None:
     parser = add_command(
         commands,
         "worker",
-        "boot on this host what a scheduler hands out, until Ctrl-C",
+        "boot, and with --build build, on this host what a scheduler hands out, until Ctrl-C",
         "  dask scheduler --host 10.0.0.1                                on one host\n"
         "  harness.py worker --scheduler tcp://10.0.0.1:8786 --boot 4    on each host\n"
         "  harness.py run-matrix --executor tcp://10.0.0.1:8786 --store sftp://10.0.0.1/srv/kvet\n",
@@ -34,7 +34,7 @@ def add_worker(commands: Commands) -> None:
         type=whole,
         default=0,
         metavar="N",
-        help="announced as a resource; builds run on the host of run-matrix (default: 0)",
+        help="kernels to build at a time, in build trees of this host's cache (default: 0)",
     )
     parser.add_argument(
         "--memory",

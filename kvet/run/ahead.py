@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -15,31 +16,41 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def built_ahead(each: Iterable[T], build: Callable[[T], R]) -> Generator[list[tuple[T, R]]]:
-    """`build` each in a thread of its own; gives what was built since the last time, at least one.
+def built_ahead(
+    each: Iterable[T], build: Callable[[T], R], at_once: int = 1
+) -> Generator[list[tuple[T, R]]]:
+    """`build` each, `at_once` at a time; gives what was built since the last time, at least one.
 
     What `build` raises is raised here. Who is not interested in the rest closes it: the running
-    build is killed then, with all that this process has started.
+    builds are killed then, with all that this process has started.
     """
     ready: SimpleQueue[tuple[T, R] | None] = SimpleQueue()
-    stopped = threading.Event()
+    stopped, turn = threading.Event(), threading.Lock()
+    last = threading.Barrier(at_once, action=lambda: ready.put(None))
+    left = iter(each)
 
     def work() -> None:
         try:
-            for one in each:
-                if stopped.is_set():
+            while True:
+                with turn:
+                    taken = [] if stopped.is_set() else list(islice(left, 1))
+                if not taken:
                     return
-                ready.put((one, build(one)))
+                ready.put((taken[0], build(taken[0])))
+        except BaseException:
+            stopped.set()
+            raise
         finally:
-            ready.put(None)
+            last.wait()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
-        future = pool.submit(work)
+    with ThreadPoolExecutor(at_once, thread_name_prefix="build") as pool:
+        futures = [pool.submit(work) for _ in range(at_once)]
         try:
             yield from _waves(ready)
-            future.result()
+            for future in futures:
+                future.result()
         finally:
-            if not future.done():
+            if not all(future.done() for future in futures):
                 stopped.set()
                 proc.kill_all()
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The workers of a scheduler, seen from the host that carries out a run.
 
-Sources, builds and verdicts stay on that host. A worker gets the Image and the initramfs layers
-through the store, boots, and sends back what the guest left. Nobody but a worker of this host's
-kind (`kvet.run.remote.kind`) is given anything.
+Sources and verdicts stay on that host. A worker gets the Image and the initramfs layers
+through the store, boots, and sends back what the guest left. One that offers to build gets the
+source and what the series adds to it, and sends back the files of the build. Nobody but a worker of
+this host's kind (`kvet.run.remote.kind`, `builder_kind`) is given anything.
 """
 
 from __future__ import annotations
@@ -13,21 +14,39 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from distributed import CancelledError, Client, Future, KilledWorker
 
 from kvet.artifact_store import ArtifactStore
 from kvet.boot_host import BootHost
+from kvet.build.builder import Builder, BuildFailure
+from kvet.build.request import BuildRequest
+from kvet.build.toolchain import Toolchain
 from kvet.errors import HostsLost, InfraError
 from kvet.guest.boot import Boot, BootRequest
 from kvet.guest.machine import boot_host, find_qemu
-from kvet.model import Machine
-from kvet.run.remote import BootDone, BootTask, Offer, dashboard, kind, needs, quieten, unpack
-from kvet.run.worker import boot_here, offered
+from kvet.model import Build, Machine
+from kvet.run.remote import (
+    BootDone,
+    BootTask,
+    BuildDone,
+    Offer,
+    build_needs,
+    builder_kind,
+    dashboard,
+    kind,
+    needs,
+    quieten,
+    unpack,
+)
+from kvet.run.sent_build import send_build, take_build
+from kvet.run.worker import boot_here, build_here, offered
+from kvet.version import kvet_version
 
 CONNECT_S = 20.0
 # how long a run waits for a first worker, and for another one when the last is gone
@@ -81,7 +100,9 @@ class Cluster:
                 raise InfraError(self._no_worker(missing[0]), hint=_start(self.request.url))
             time.sleep(1)
         fit = [o for o in self._offers if any(_fits(o, host) for host in wanted)]
-        self._say(f"{len(fit)} workers, {sum(o.boot for o in fit)} boots at a time")
+        builds = sum(o.build for o in fit)
+        also = f" and {builds} builds" if builds else ""
+        self._say(f"{len(fit)} workers, {sum(o.boot for o in fit)} boots{also} at a time")
         out = Counter(_why_not(o, wanted[0]) for o in self._offers if o not in fit)
         for why, count in sorted(out.items()):
             self._say(f"{count} workers are left out: {why}")
@@ -100,37 +121,68 @@ class Cluster:
             pack=f"{self.request.run}/{uuid4().hex}.tar.gz",
             qemu=find_qemu(request.machine.qemu).version,
         )
-        done = self._done(task, host)
+        resources = needs(task.request.machine, host, self._most_cores(host))
+        self._check_room(resources, host)
+        call = _Call("boot", boot_here, task)
+        done: BootDone = self._ask(call, resources, lambda offer: _fits(offer, host))
         if done.boot is None:
             raise InfraError(done.fault)
         return self._taken(done.boot, done.digest, task.pack, request.folder)
 
-    def _done(self, task: BootTask, host: BootHost) -> BootDone:
-        resources = needs(task.request.machine, host, self._most_cores(host))
-        self._check_room(resources, host)
+    def builds_at_once(self, toolchain: Toolchain) -> int:
+        """How many builds with that compiler the workers offer to make at a time."""
+        return sum(o.build for o in self._look() if _builder(toolchain) in o.builders)
+
+    def build(self, request: BuildRequest, builder: Builder) -> Build | BuildFailure:
+        """Build on a worker; the files are in the cache of `builder` afterwards.
+
+        Raises what that builder does: what no worker could build is built here.
+        """
+        found = builder.find(request.key)
+        if found is not None:
+            return found
+        kind_of_it = _builder(request.toolchain)
+        cores = min((o.cores for o in self._offers if kind_of_it in o.builders), default=1)
+        try:
+            call = _Call("build", build_here, send_build(request, builder, self.store))
+            needed = build_needs(kind_of_it, cores)
+            done: BuildDone = self._ask(call, needed, lambda offer: kind_of_it in offer.builders)
+            if not done.fault:
+                return take_build(done, request, builder, self.store)
+            fault = done.fault
+        except InfraError as error:
+            if self._closed:
+                raise
+            fault = error.message
+        self._say(f"{fault}; built on this host instead")
+        return builder.build(request)
+
+    def _ask(
+        self, call: _Call, resources: Mapping[str, float], fits: Callable[[Offer], bool]
+    ) -> Any:
+        """Have one of the workers that `fits` carry out `call`; what that gives."""
         with self._lock:
             if self._closed:
                 raise InfraError("interrupted")
             future = self.client.submit(
                 pickle.loads,
-                pickle.dumps(_Call(task)),
-                key=f"boot-{uuid4().hex}",
+                pickle.dumps(call),
+                key=f"{call.name}-{uuid4().hex}",
                 resources=resources,
                 pure=False,
             )
             self._futures.add(future)
         try:
-            return self._result(future, host)
+            return self._result(future, fits)
         finally:
             with self._lock:
                 self._futures.discard(future)
 
-    def _result(self, future: Future, host: BootHost) -> BootDone:
+    def _result(self, future: Future, fits: Callable[[Offer], bool]) -> Any:
         lonely_since = 0.0
         while True:
             try:
-                done: BootDone = future.result(timeout=LOOK_S)
-                return done
+                return future.result(timeout=LOOK_S)
             except TimeoutError:
                 if future.done():
                     raise
@@ -141,7 +193,7 @@ class Cluster:
                 raise self._gone("the scheduler is gone") from error
             except OSError as error:
                 raise self._gone(f"the scheduler does not answer: {error}") from error
-            if any(_fits(offer, host) for offer in self._look()):
+            if any(fits(offer) for offer in self._look()):
                 lonely_since = 0.0
             elif not lonely_since:
                 lonely_since = time.monotonic()
@@ -180,8 +232,7 @@ class Cluster:
     def _most_cores(self, host: BootHost) -> int:
         return max((o.cores for o in self._offers if _fits(o, host)), default=1)
 
-    def _check_room(self, resources: object, host: BootHost) -> None:
-        assert isinstance(resources, dict)
+    def _check_room(self, resources: Mapping[str, float], host: BootHost) -> None:
         fit = [o for o in self._look() if _fits(o, host)]
         if fit and not any(_has_room(o, resources) for o in fit):
             raise InfraError(
@@ -216,20 +267,24 @@ def _knock(url: str) -> None:
 
 
 class _Call:
-    """A boot that begins when it is unpickled: a scheduler need not know kvet to pass it on."""
+    """What begins when it is unpickled: a scheduler need not know kvet to pass it on."""
 
-    def __init__(self, task: BootTask) -> None:
-        self.task = task
+    def __init__(self, name: str, function: Callable[[Any], Any], task: object) -> None:
+        self.name, self.function, self.task = name, function, task
 
-    def __reduce__(self) -> tuple[Callable[[BootTask], BootDone], tuple[BootTask]]:
-        return boot_here, (self.task,)
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[object]]:
+        return self.function, (self.task,)
+
+
+def _builder(toolchain: Toolchain) -> str:
+    return builder_kind(toolchain, kvet_version())
 
 
 def _fits(offer: Offer, host: BootHost) -> bool:
     return kind(host) in map(kind, offer.hosts)
 
 
-def _has_room(offer: Offer, resources: dict[str, float]) -> bool:
+def _has_room(offer: Offer, resources: Mapping[str, float]) -> bool:
     return all(offer.resources.get(name, 0) >= amount for name, amount in resources.items())
 
 

@@ -6,15 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kvet.build.builder import Builder, BuildFailure
+from kvet.build.request import BuildRequest
+from kvet.build.toolchain import Toolchain
 from kvet.cache import cache_root
 from kvet.errors import InfraError
+from kvet.model import Build
 from kvet.run.plan import Plan, jobs_of
 
 if TYPE_CHECKING:
     from kvet.run.cluster import Cluster
 
+Make: TypeAlias = Callable[[BuildRequest], Build | BuildFailure]
 # attempts that are handed out at a time: each is a thread that waits for its boot
 MOST_THREADS = 4096
 
@@ -60,13 +65,22 @@ def _workers(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
         cluster.close()
 
 
+def builders_of(executor: Executor, builder: Builder, toolchain: Toolchain) -> tuple[int, Make]:
+    """How many builds are made at a time, and who makes one: workers that offer it, or us."""
+    if isinstance(executor, _Attempts):
+        cluster = executor.cluster
+        if count := cluster.builds_at_once(toolchain):
+            return count, lambda request: cluster.build(request, builder)
+    return 1, builder.build
+
+
 class _Attempts(ThreadPoolExecutor):
     """Threads whose attempts boot on the workers of a cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(MOST_THREADS, thread_name_prefix="attempt")
-        self._cluster = cluster
+        self.cluster = cluster
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As every executor's; what is submitted takes a `boot_with`."""
-        return super().submit(fn, *args, boot_with=self._cluster.boot, **kwargs)
+        return super().submit(fn, *args, boot_with=self.cluster.boot, **kwargs)

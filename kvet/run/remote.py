@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
 from kvet.boot_host import BootHost
+from kvet.build.builder import BuildFailure
+from kvet.build.request import BuildRequest
+from kvet.build.toolchain import Toolchain
 from kvet.errors import InfraError
 from kvet.guest.boot import Boot, BootRequest
-from kvet.model import Machine
+from kvet.model import Config, Machine
 
 # what QEMU needs beside the guest's memory
 QEMU_MIB = 256
@@ -48,14 +51,44 @@ class BootDone:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildTask:
+    """One build for a worker. The paths of `request` are those of the host that asks.
+
+    By digest in the store at `store`: `source`, the pack of its base tree, `series`, that of what
+    the series adds ('' for nothing), and `files`, those of `files_of(request.config)`.
+    """
+
+    request: BuildRequest
+    source: str
+    series: str
+    files: tuple[str, ...]
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDone:
+    """What came of it: digest and mode of each file by its path in the directory of the build,
+    or how it failed, with the digest of its log, or why there was none."""
+
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    failure: BuildFailure | None = None
+    log: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """What a worker says of itself: its host, once for each accelerator it has, and its room."""
+    """What a worker says of itself: its host, once for each accelerator it has, and its room.
+
+    `builders` are what `builder_kind` says of its compilers, where it builds.
+    """
 
     hosts: tuple[BootHost, ...]
     boot: int
     build: int
     cores: int
     mem_mib: int
+    builders: tuple[str, ...] = ()
 
     @property
     def resources(self) -> dict[str, float]:
@@ -66,7 +99,8 @@ class Offer:
             "cores": self.cores,
             "mem_mib": self.mem_mib,
         }
-        return {**amounts, **{kind(host): self.boot for host in self.hosts}}
+        kinds = {kind(host): self.boot for host in self.hosts}
+        return {**amounts, **kinds, **dict.fromkeys(self.builders, self.build)}
 
 
 def kind(host: BootHost) -> str:
@@ -82,6 +116,21 @@ def needs(machine: Machine, host: BootHost, most_cores: int) -> Mapping[str, flo
     memory = max(machine.mem_mib, machine.maxmem_mib) + QEMU_MIB
     cores = max(1, min(machine.cores, most_cores))
     return {"boot": 1, "cores": cores, "mem_mib": memory, kind(host): 1}
+
+
+def builder_kind(toolchain: Toolchain, kvet: str) -> str:
+    """What must be the same of who builds: then a build has the same key, here and there."""
+    return f"{toolchain.version} ({toolchain.id}), kvet {kvet}"
+
+
+def build_needs(builder: str, cores: int) -> Mapping[str, float]:
+    """What one build takes of a worker: all its cores, for boots that race share none."""
+    return {"build": 1, "cores": cores, builder: 1}
+
+
+def files_of(config: Config) -> tuple[Path, ...]:
+    """The files that a config is made of."""
+    return (*config.fragments, *config.races)
 
 
 def quieten() -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import pickle
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -31,14 +34,29 @@ from distributed.utils import get_ip
 from kvet import lease, proc
 from kvet.artifact_store import ArtifactStore
 from kvet.boot_host import BootHost
+from kvet.build.sandbox import require_sandbox
+from kvet.build.toolchain import Toolchain, find_toolchain
 from kvet.cache import cache_root, locked
-from kvet.errors import InfraError, KvetError
+from kvet.errors import InfraError, KvetError, MissingTool
 from kvet.guest.machine import boot_host, find_qemu
 from kvet.guest.qemu import run_boot
 from kvet.model import Machine
-from kvet.run.remote import BootDone, BootTask, Offer, dashboard, pack, quieten
+from kvet.paths import PROJECT
+from kvet.run.remote import (
+    BootDone,
+    BootTask,
+    BuildDone,
+    BuildTask,
+    Offer,
+    builder_kind,
+    dashboard,
+    pack,
+    quieten,
+)
 
 CONNECT_S = 30.0
+# how often a build is asked whether it is wanted still
+LOOK_S = 0.2
 # what the host itself and this process need of its memory
 HOST_MIB = 1024
 # states of a task that the scheduler still wants from this worker
@@ -59,6 +77,8 @@ class WorkerRequest:
 class BootWorker(Worker):  # type: ignore[misc]  # distributed is not typed
     """A worker of dask.distributed that offers `nthreads` boots at a time, and makes them.
 
+    With `build` it offers as many builds besides, in a build tree of its own cache.
+
     What starts workers by their class (`dask worker --worker-class`, SSHCluster, dask-jobqueue)
     may start this one; its threads, memory and resources say what is set here.
     """
@@ -77,7 +97,7 @@ class BootWorker(Worker):  # type: ignore[misc]  # distributed is not typed
         self._kept = ExitStack()
         self.folder = self._kept.enter_context(_own_folder(cache / "boots"))
         ours = {
-            "nthreads": self.offer.boot,
+            "nthreads": self.offer.boot + self.offer.build,
             "resources": self.offer.resources,
             "local_directory": str(self.folder),
             "memory_limit": 0,  # the guests' memory is not this process's
@@ -110,6 +130,31 @@ def boot_here(task: BootTask) -> BootDone:
             return _boot(task, Path(scratch), wanted)
         except KvetError as error:
             return BootDone(fault=f"worker {worker.offer.hosts[0].name}: {error.message}")
+
+
+def build_here(task: BuildTask) -> BuildDone:
+    """Build once on this worker, in a process of its own; what goes wrong here is told."""
+    worker = get_worker()
+    assert isinstance(worker, BootWorker)
+    name, wanted = worker.offer.hosts[0].name, _wanted_of(worker)
+    with tempfile.TemporaryDirectory(dir=worker.folder) as scratch:
+        asked, answer, said = (Path(scratch, word) for word in ("task", "answer", "said"))
+        asked.write_bytes(pickle.dumps(task))
+        argv = (sys.executable, "-m", "kvet.run.sent_build", str(asked), str(answer))
+        with said.open("wb") as log:
+            # what it starts dies with it (kvet/proc.py)
+            child = proc.start(argv, cwd=PROJECT, stdout=log, stderr=log)
+        while child.poll() is None:
+            if not wanted():
+                proc.kill_group(child.pid)
+                child.wait()
+                raise Reschedule
+            time.sleep(LOOK_S)
+        if answer.exists():
+            done: BuildDone = pickle.loads(answer.read_bytes())
+            return replace(done, fault=f"worker {name}: {done.fault}") if done.fault else done
+        lines = said.read_text(encoding="utf-8", errors="replace").splitlines() or ["it was killed"]
+        return BuildDone(fault=f"worker {name}: {lines[-1]}")
 
 
 def _boot(task: BootTask, scratch: Path, wanted: Callable[[], bool]) -> BootDone:
@@ -156,13 +201,23 @@ def offer_of(boot: int, build: int, mem_mib: int) -> Offer:
     """
     machines = [Machine("any", vcpus=1, mem_mib=1, accel=accel) for accel in ("tcg", "kvm")]
     hosts = [host for machine in machines if (host := _host_for(machine))]
+    if build:
+        require_sandbox()
     return Offer(
         hosts=tuple(hosts),
         boot=boot,
         build=build,
         cores=CPU_COUNT,
         mem_mib=mem_mib or max(HOST_MIB, (MEMORY_LIMIT >> 20) - HOST_MIB),
+        builders=tuple(builder_kind(made, hosts[0].kvet) for made in _toolchains(build)),
     )
+
+
+def _toolchains(build: int) -> Iterator[Toolchain]:
+    """The compilers of this host, where it builds."""
+    for name in ("gcc", "clang") if build else ():
+        with suppress(MissingTool):
+            yield find_toolchain(name)
 
 
 def _host_for(machine: Machine) -> BootHost | None:
@@ -260,7 +315,8 @@ def told(offer: Offer) -> str:
     """An offer in words."""
     first = offer.hosts[0]
     accels = " and ".join(host.accel for host in offer.hosts)
+    builds = f" and {offer.build} builds" if offer.build else ""
     return (
-        f"{offer.boot} boots at a time ({accels} on {first.arch}), {offer.cores} cores, "
+        f"{offer.boot} boots{builds} at a time ({accels} on {first.arch}), {offer.cores} cores, "
         f"{offer.mem_mib} MiB, QEMU {first.qemu}, kvet {first.kvet}"
     )
