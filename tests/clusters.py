@@ -97,6 +97,21 @@ class LocalCluster:
         """Those of one worker."""
         return [pid for pid in self.guests() if _parent(pid) == self.workers[number].pid]
 
+    def builds(self) -> list[int]:
+        """Ids of the sandboxes in which workers build something."""
+        return [pid for pid in self.bench.processes() if self._builder(pid) is not None]
+
+    def builds_of(self, number: int) -> list[int]:
+        """Those of one worker."""
+        return [pid for pid in self.builds() if self._builder(pid) == number]
+
+    def _builder(self, pid: int) -> int | None:
+        """The number of the worker in whose build tree that sandbox is."""
+        words = _cmdline(pid).split(b"\0")
+        lanes = {n: os.fsencode(self.cache(n) / "lanes") for n in range(len(self.workers))}
+        found = [n for n, lane in lanes.items() if any(w.startswith(lane) for w in words)]
+        return found[0] if words[0] == b"bwrap" and found else None
+
     def left(self) -> list[str]:
         """What boots have left: guests, files of boots in the workers' caches and in the store."""
         files = [

@@ -110,11 +110,11 @@ class Bench:
     def bin(self) -> Path:
         return self.root / "bin"
 
-    def add(self, name: str, scenario: str) -> None:
-        """One more candidate, whose guest plays `scenario` of the fake QEMU."""
+    def add(self, name: str, scenario: str = "", edit: tuple[str, str, str] | None = None) -> None:
+        """One more candidate, whose guest plays `scenario`, and whose source has `edit` made."""
         project = FakeProject.__new__(FakeProject)
         project.root = self.checkout
-        project.variant(name, "candidate", scenario)
+        project.variant(name, "candidate", scenario, edit)
 
     def matrix(self, *variants: str, attempts: int = 2) -> str:
         """Write a matrix of these variants; its path."""
