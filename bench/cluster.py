@@ -52,11 +52,11 @@ class Way:
 WAYS = (
     Way("all is built on the host, in turn"),
     Way("every build in the cache, waves of eight", built=True),
-    Way("as it is: boots beside builds", beside=True),
+    Way("without --build: boots beside builds", beside=True),
     Way("20 hosts build", builders=20, beside=True),
     Way("100 hosts build", builders=100, beside=True),
     Way("... a build stays on one worker", builders=100, beside=True, near=True),
-    Way("as it is, all in the cache", built=True, beside=True),
+    Way("all in the cache, boots as they come", built=True, beside=True),
     Way("... a build stays on one worker", built=True, beside=True, near=True),
     Way("... and a store of 1 Gbit/s", built=True, beside=True, near=True, store_bps=GIGABIT),
 )

@@ -16,7 +16,7 @@ def add_worker(commands: Commands) -> None:
         "worker",
         "boot, and with --build build, on this host what a scheduler hands out, until Ctrl-C",
         "  dask scheduler --host 10.0.0.1                                on one host\n"
-        "  harness.py worker --scheduler tcp://10.0.0.1:8786 --boot 4    on each host\n"
+        "  harness.py worker --scheduler tcp://10.0.0.1:8786 --boot 4 --build 1    on each host\n"
         "  harness.py run-matrix --executor tcp://10.0.0.1:8786 --store sftp://10.0.0.1/srv/kvet\n",
     )
     parser.add_argument(
