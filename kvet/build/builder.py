@@ -16,12 +16,13 @@ from pathlib import Path
 
 from kvet import lease
 from kvet.build.artifacts import digests, is_whole
+from kvet.build.influence import runs_something
 from kvet.build.make import Make, module_folder
 from kvet.build.patch_lines import patch_lines
 from kvet.build.request import RECIPE, BuildRequest, module_digest
 from kvet.build.sandbox import require_sandbox
 from kvet.build.selftests import build_selftests, built_selftests
-from kvet.build.worktree import Lane, borrow_lane, choose_lane
+from kvet.build.worktree import Lane, borrow_lane, choose_lane, open_lanes
 from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError, KvetError
 from kvet.model import Build, Finding, SourceTree
@@ -142,6 +143,7 @@ class Builder:
         repo = self.repo(request.source)
         _keep_in_step(group, request.source.path)
         tree = request.series.tree_id
+        request = _trusted(request, group)
         lane = choose_lane(group, repo, request.source, tree, fork=not request.foreign)
         if request.foreign:
             # what foreign code leaves behind goes with the copy
@@ -227,6 +229,14 @@ class Builder:
         )
         partial.rename(folder)
         return Build(request.key, folder, release, seconds, False, tuple(warnings))
+
+
+def _trusted(request: BuildRequest, group: Path) -> BuildRequest:
+    """A foreign series that no build runs anything of is as good as one of the user's own."""
+    lanes = open_lanes(group) if request.foreign else ()
+    if not lanes or runs_something(request.series.changed, lanes[0]):
+        return request
+    return replace(request, foreign=False)
 
 
 def modules_of(out: Path) -> list[Path]:

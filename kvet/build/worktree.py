@@ -95,6 +95,10 @@ class Lane:
         foreign = re.compile(r"arch/(?!arm64(/|$))")
         return (self.src, *(p for name, p in self.borrowed.items() if not foreign.match(name)))
 
+    def last_used(self) -> float:
+        """When its state was written last, in seconds of the epoch."""
+        return (self.folder / "lane.json").stat().st_mtime
+
     def save(self) -> None:
         """Write the state; a crash leaves the old or the new one."""
         write_json(self.folder / "lane.json", self.state)
@@ -184,8 +188,11 @@ def choose_lane(
     costs = [(lane.cost(repo, tree), i) for i, lane in enumerate(lanes)]
     cost, best = min(costs)
     objects = lanes[best].dependents().get("*", 0)
-    if not fork or cost <= FORK_SHARE * objects or len(lanes) >= MAX_LANES:
+    if not fork or cost <= FORK_SHARE * objects:
         return lanes[best]
+    if len(lanes) >= MAX_LANES:
+        # of those that are about as dear the one that nobody used for longest
+        return min((lanes[i] for own, i in costs if own <= 2 * cost), key=Lane.last_used)
     return fork_lane(lanes[best], folder / f"lane-{len(lanes) + 1}")
 
 
