@@ -27,7 +27,8 @@ DIFF = "--- a/{file}\n+++ b/{file}\n@@ -1,3 +1,4 @@\n+/* {word} */\n{first}"
 C_LINES = (
     " // SPDX-License-Identifier: GPL-2.0-only\n /*\n  *  Copyright (C) 1993  Linus Torvalds\n"
 )
-H_LINES = " /* SPDX-License-Identifier: GPL-2.0 */\n #ifndef _LINUX_VMALLOC_H\n #define _LINUX_VMALLOC_H\n"
+GUARD = "_LINUX_VMALLOC_H"
+H_LINES = f" /* SPDX-License-Identifier: GPL-2.0 */\n #ifndef {GUARD}\n #define {GUARD}\n"
 
 
 def fresh_series(folder: Path, header: str = "") -> Path:
