@@ -97,6 +97,19 @@ class LocalCluster:
         """Those of one worker."""
         return [pid for pid in self.guests() if _parent(pid) == self.workers[number].pid]
 
+    def wait_for_a_boot(self) -> int:
+        """Wait until a guest runs that takes its time; the number of the worker that has it."""
+        found: list[int] = []
+
+        def seen() -> bool:
+            early = {n: self.guests_of(n) for n in range(len(self.workers))}
+            time.sleep(0.3)  # the others last a tenth of that
+            found[:] = [n for n, pids in early.items() if set(pids) & set(self.guests_of(n))]
+            return bool(found)
+
+        wait_until(seen, "a worker boots")
+        return found[0]
+
     def builds(self) -> list[int]:
         """Ids of the sandboxes in which workers build something."""
         return [pid for pid in self.bench.processes() if self._builder(pid) is not None]

@@ -119,17 +119,17 @@ def test_a_worker_that_is_ended_in_mid_boot_costs_nothing(
     for _ in range(2):
         cluster.add_worker("--boot", "2")
     child = bench.start(*cluster.words(matrix, there))
-    wait_until(lambda: bool(cluster.guests_of(0)), "the first worker boots")
-    lost = cluster.guests_of(0)
-    os.kill(cluster.workers[0].pid, number)
+    one = cluster.wait_for_a_boot()
+    lost = cluster.guests_of(one)
+    os.kill(cluster.workers[one].pid, number)
     wait_until(lambda: not set(lost) & set(cluster.guests()), "its guests are gone", 5)
     clear(bench.finish(child), 0)
     assert difference(essence(last(bench, here)), essence(last(bench, there))) == ""
     assert cluster.guests() == []
     assert stored(cluster, "attempts") == []
     if number == signal.SIGTERM:
-        wait_until(lambda: cluster.workers[0].poll() == 0, "it ends as it was asked to")
-        assert list(cluster.cache(0).glob("boots/*")) == []
+        wait_until(lambda: cluster.workers[one].poll() == 0, "it ends as it was asked to")
+        assert list(cluster.cache(one).glob("boots/*")) == []
 
 
 @pytest.mark.boot
@@ -144,11 +144,11 @@ def test_a_worker_that_is_cut_off_is_given_up(bench: Bench, tmp_path: Path) -> N
         for _ in range(2):
             cluster.add_worker()
         child = bench.start(*cluster.words(matrix, there))
-        wait_until(lambda: bool(cluster.guests_of(0)), "the first worker boots")
-        with stopped_clock([cluster.workers[0].pid]):
+        one = cluster.wait_for_a_boot()
+        with stopped_clock([cluster.workers[one].pid]):
             clear(bench.finish(child), 0)
-        wait_until(lambda: cluster.workers[0].poll() is not None, "it finds that it was given up")
-        assert "has given this worker up" in cluster.log(0)
+        wait_until(lambda: cluster.workers[one].poll() is not None, "it finds that it was given up")
+        assert "has given this worker up" in cluster.log(one)
         assert difference(essence(last(bench, here)), essence(last(bench, there))) == ""
         assert cluster.guests() == []
         assert stored(cluster, "attempts") == []
@@ -165,8 +165,7 @@ def test_an_attempt_that_costs_too_many_workers_is_an_error(bench: Bench, tmp_pa
         for _ in range(2):
             cluster.add_worker()
         child = bench.start(*cluster.words(bench.matrix("stock", "broken", "slow"), tmp_path))
-        wait_until(lambda: bool(cluster.guests_of(0)), "the first worker boots")
-        os.kill(cluster.workers[0].pid, signal.SIGKILL)
+        os.kill(cluster.workers[cluster.wait_for_a_boot()].pid, signal.SIGKILL)
         clear(bench.finish(child), 0)  # such an attempt is made up for
         attempts = [a for cell in last(bench, tmp_path)["cells"] for a in cell["attempts"]]
         (lost,) = [a for a in attempts if a["status"] == "ERROR"]
