@@ -168,9 +168,11 @@ def test_an_attempt_that_costs_too_many_workers_is_an_error(bench: Bench, tmp_pa
         os.kill(cluster.workers[cluster.wait_for_a_boot()].pid, signal.SIGKILL)
         clear(bench.finish(child), 0)  # such an attempt is made up for
         attempts = [a for cell in last(bench, tmp_path)["cells"] for a in cell["attempts"]]
-        (lost,) = [a for a in attempts if a["status"] == "ERROR"]
-        assert lost["detail"] == "1 workers were lost while they ran it"
-        assert len(attempts) == 7
+        lost = [a for a in attempts if a["status"] == "ERROR"]
+        # the scheduler may have given it the next one, too
+        assert len(lost) in (1, 2)
+        assert {a["detail"] for a in lost} == {"1 workers were lost while they ran it"}
+        assert len(attempts) == 6 + len(lost)
     finally:
         cluster.end()
 
