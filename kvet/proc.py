@@ -118,7 +118,7 @@ def start(
     and a fault for every page touched afterwards (10 to 25 ms for 200 MB, against 2).
     """
     _debug(argv)
-    words = list(argv) if brief else _until_parent_ends(argv, env)
+    words = list(argv) if brief else _until_parent_ends(argv, cwd, env)
     try:
         child = subprocess.Popen(
             words,
@@ -140,14 +140,20 @@ def start(
     return child
 
 
-def _until_parent_ends(argv: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
-    """The command line of `argv` that is killed when the thread that starts it is gone."""
+def _until_parent_ends(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+) -> list[str]:
+    """The command line of `argv` that is killed when the thread that starts it is gone.
+
+    A program that cannot be started stays as it is, for the kernel to say why: setpriv would
+    say so in an exit code that may be the program's own.
+    """
+    program = str((cwd or Path()) / argv[0]) if "/" in argv[0] else argv[0]
+    if shutil.which(program, path=(os.environ if env is None else env).get("PATH")) is None:
+        return list(argv)
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise MissingTool("setpriv", hint="harness.py doctor --install")
-    # setpriv would find out, but say so in an exit code that may be the program's own
-    if shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) is None:
-        raise MissingTool(argv[0], hint="harness.py doctor --install")
     return [setpriv, "--pdeathsig", "KILL", "--", *argv]
 
 

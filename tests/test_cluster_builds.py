@@ -25,6 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The fake kernel, a variant that takes long to build, and one that does not build."""
     made = Bench.made(tmp_path_factory.mktemp("cluster") / "bench")
     made.add("lasting", edit=("Makefile", "vmlinux: $(objects)\n", SLOW))
+    made.add("endless", edit=("Makefile", "vmlinux: $(objects)\n", SLOW.replace("4", "900")))
     made.add("wrong", edit=("mm/vmalloc.c", "addr + 1;", "adr + 1;"))
     return made
 
@@ -92,7 +93,7 @@ def slow_ones(cluster: LocalCluster) -> list[int]:
 def test_a_cancelled_run_leaves_no_build(
     bench: Bench, cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    child = bench.start(*cluster.words(bench.matrix(*VARIANTS), tmp_path))
+    child = bench.start(*cluster.words(bench.matrix("stock", "broken", "endless"), tmp_path))
     wait_until(lambda: bool(slow_ones(cluster)), "a worker builds what takes long")
     child.send_signal(signal.SIGINT)
     done = bench.finish(child)

@@ -104,6 +104,18 @@ c.wait()
     assert _dies_with_its_harness(code)
 
 
+@pytest.mark.parametrize("brief", [True, False])
+def test_a_program_is_looked_for_where_it_is_to_run(tmp_path: Path, brief: bool) -> None:
+    (tmp_path / "here").write_text("#!/bin/sh\nps -o comm= -p $$; pwd\n")
+    with pytest.raises(InfraError, match="cannot start ./here: Permission denied"):
+        proc.run(("./here",), cwd=tmp_path, brief=brief)
+    (tmp_path / "here").chmod(0o755)
+    done = proc.run(("./here",), cwd=tmp_path, brief=brief)
+    assert done.stdout.split() == [b"here", os.fsencode(tmp_path)]
+    with pytest.raises(MissingTool, match="./gone"):
+        proc.run(("./gone",), cwd=tmp_path, brief=brief)
+
+
 def test_a_missing_setpriv_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "here").write_text("#!/bin/sh\n")
     (tmp_path / "here").chmod(0o755)

@@ -106,7 +106,7 @@ class Builder:
         try:
             partial.mkdir(parents=True)
             fill(partial)
-            with locked(beside(folder, ".lock")), suppress(OSError):  # another run had it, too
+            with suppress(OSError):  # another run had it made, too
                 partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

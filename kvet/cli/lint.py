@@ -37,6 +37,8 @@ from kvet.plan.matrix import matches, plan_cells
 from kvet.prove.bindfile import BIND, FILE, read_bind
 from kvet.prove.tests import read_tests
 from kvet.run.planning import check_needs
+from kvet.run.verdict import CONTROL
+from kvet.run.waivers import waived_rule
 from kvet.yamlfile import Fault, fault_at, faults, parse_yaml
 
 Spec = Mapping[str, Any]
@@ -87,16 +89,14 @@ def _of_directories(paths: Iterable[Path]) -> Iterator[Path]:
             yield path / WORKLOAD_FILE
             yield from sorted((path / VARIANTS).glob("*/variant.yaml"))
         else:
-            raise UserError(
-                f"holds neither {WORKLOAD_FILE} nor variant.yaml",
-                path=path,
-                hint="name the YAML file, or the directory of a workload or variant",
-            )
+            yield path
 
 
 def lint(path: Path, library: Library | None = None) -> tuple[str, list[Fault]]:
     """The kind of a file and its faults, in the order of their lines."""
     library = library or Library()
+    if path.is_dir():
+        return "directory", [Fault(f"holds neither {WORKLOAD_FILE} nor variant.yaml", 1, 1)]
     try:
         spec, node = parse_yaml(path)
     except UserError as error:
@@ -217,8 +217,7 @@ def _directory(file: _File) -> Iterator[Fault]:
         return
     made = load_workload(file.path)
     yield from _workload(replace(file, library=replace(file.library, given=made)))
-    waived = any(waiver.judge == "control" for waiver in made.waivers)
-    if not (made.control or waived or made.measures):
+    if not (made.control or waived_rule(made.waivers, CONTROL) or made.measures):
         yield fault_at(file.node, [], "no control and no waiver of one: no candidate can pass")
     if made.load is not None:
         yield from _programs(file, made.load)

@@ -17,12 +17,16 @@ R = TypeVar("R")
 
 
 def built_ahead(
-    each: Iterable[T], build: Callable[[T], R], at_once: int = 1
+    each: Iterable[T],
+    build: Callable[[T], R],
+    *,
+    at_once: int = 1,
+    cancel: Callable[[], None] = lambda: None,
 ) -> Generator[list[tuple[T, R]]]:
     """`build` each, `at_once` at a time; gives what was built since the last time, at least one.
 
     What `build` raises is raised here. Who is not interested in the rest closes it: the running
-    builds are killed then, with all that this process has started.
+    builds are ended then, by `cancel` and with all that this process has started.
     """
     ready: SimpleQueue[tuple[T, R] | None] = SimpleQueue()
     stopped, turn = threading.Event(), threading.Lock()
@@ -52,6 +56,7 @@ def built_ahead(
         finally:
             if not all(future.done() for future in futures):
                 stopped.set()
+                cancel()
                 proc.kill_all()
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from kvet.build.builder import Builder, BuildFailure
 from kvet.build.request import BuildRequest
@@ -19,9 +20,20 @@ from kvet.run.plan import Plan, jobs_of
 if TYPE_CHECKING:
     from kvet.run.cluster import Cluster
 
-Make: TypeAlias = Callable[[BuildRequest], Build | BuildFailure]
 # attempts that are handed out at a time: each is a thread that waits for its boot
 MOST_THREADS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Builders:
+    """Who makes the builds of a run: `at_once` of them at a time, with `build`.
+
+    `cancel` gives up what runs elsewhere; what runs on this host dies by `proc.kill_all`.
+    """
+
+    at_once: int
+    build: Callable[[BuildRequest], Build | BuildFailure]
+    cancel: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -65,13 +77,13 @@ def _workers(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
         cluster.close()
 
 
-def builders_of(executor: Executor, builder: Builder, toolchain: Toolchain) -> tuple[int, Make]:
-    """How many builds are made at a time, and who makes one: workers that offer it, or us."""
+def builders_of(executor: Executor, builder: Builder, toolchain: Toolchain) -> Builders:
+    """The workers of `executor` that offer to build, else this host's `builder`."""
     if isinstance(executor, _Attempts):
         cluster = executor.cluster
         if count := cluster.builds_at_once(toolchain):
-            return count, lambda request: cluster.build(request, builder)
-    return 1, builder.build
+            return Builders(count, lambda request: cluster.build(request, builder), cluster.cancel)
+    return Builders(1, builder.build)
 
 
 class _Attempts(ThreadPoolExecutor):

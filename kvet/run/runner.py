@@ -37,7 +37,7 @@ from kvet.run.ahead import built_ahead
 from kvet.run.attempt import AttemptRequest, run_attempt, seed_for
 from kvet.run.cell_run import CellRun, measured_pairs, needs_more, open_runs
 from kvet.run.each_patch import prefix_request, try_prefixes
-from kvet.run.executor import Make, builders_of, local_threads, open_executor
+from kvet.run.executor import Builders, builders_of, local_threads, open_executor
 from kvet.run.guest_layers import guest_layers
 from kvet.run.order import batches, built_waves
 from kvet.run.plan import Plan, boots_at_once, jobs_of, spec_of
@@ -60,7 +60,7 @@ class Runner:
         self.events = events
         self.toolchain = find_toolchain(plan.toolchain)
         self.builder = Builder(cache, on_object=self._on_object)
-        self._make: Make = self.builder.build
+        self._builders = Builders(1, self.builder.build)
         self.runs = open_runs(plan, plan.cells)
         self.trees: dict[str, SourceTree] = {}
         self.layers: tuple[Path, ...] = ()
@@ -88,8 +88,8 @@ class Runner:
             )
         try:
             with open_executor(self.plan, self.events.note) as executor:
-                at_once, self._make = builders_of(executor, self.builder, self.toolchain)
-                with closing(self._waves(at_once)) as each:
+                self._builders = builders_of(executor, self.builder, self.toolchain)
+                with closing(self._waves()) as each:
                     for wave in each:
                         self._run_wave(wave, executor)
                 self._prefixes = tuple(self._each_patch(executor))
@@ -192,11 +192,12 @@ class Runner:
     def _is_built(self, batch: Sequence[CellRun]) -> bool:
         return self.builder.find(self._request(batch[0]).key) is not None
 
-    def _waves(self, at_once: int) -> Generator[Wave]:
+    def _waves(self) -> Generator[Wave]:
         """Batches with their builds, as they are booted together."""
         each = batches(self.runs, self._request, self.builder)
         if self.plan.executor:  # boots leave this host's cores alone
-            return built_ahead(each, self._build, at_once)
+            by = self._builders
+            return built_ahead(each, self._build, at_once=by.at_once, cancel=by.cancel)
         return built_waves(each, self._is_built, self._build)
 
     def _run_wave(self, wave: Wave, executor: Executor) -> None:
@@ -245,7 +246,7 @@ class Runner:
         with self.events.step("build", name) as step:
             self._building = name
             try:
-                built = self._make(self._request(run))
+                built = self._builders.build(self._request(run))
                 step.say(how(built))
             except UserError:
                 raise

@@ -64,10 +64,10 @@ def take_build(
 
 def carry_out(task: BuildTask, scratch: Path) -> BuildDone:
     """Build here, with this host's cache; what goes wrong is told, not raised."""
-    store, cache = ArtifactStore(task.store), cache_root()
+    cache = cache_root()
     try:
         with lease.using(cache):
-            builder = Builder(cache)
+            store, builder = ArtifactStore(task.store), Builder(cache)
             built = builder.build(_received(task, store, builder, scratch))
             if isinstance(built, BuildFailure):
                 return BuildDone(failure=built, log=store.put(built.log))

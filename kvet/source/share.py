@@ -54,7 +54,8 @@ def source_of_pack(pack: Path, source: SourceTree, root: Path) -> SourceTree:
 
 def add_objects(pack: Path, repo: Repo) -> None:
     """Give `repo` the objects of a pack, in its private directory."""
-    _index(pack, repo.objects / "pack")
+    with locked(beside(repo.objects, ".lock")):
+        _index(pack, repo.objects / "pack")
 
 
 def _pack(repo: Repo, revisions: str, prefix: Path) -> Path:
