@@ -20,6 +20,7 @@ from kvet.loads import Load
 from kvet.model import Attempt, Build, Cell, Conclusion, Floor, Kernel, Role, Status
 from kvet.paths import PROJECT
 from kvet.plan.library import Library, load_workload
+from kvet.plan.loads import ENGINE_COUNTERS, HIT
 from kvet.plan.matrix import config_for
 from kvet.run.cell_run import CellRun
 from kvet.run.proofs import litmus_folder
@@ -116,6 +117,12 @@ def test_the_floor_of_a_race_asks_for_what_it_counts(
     with pytest.raises(UserError) as caught:
         load_workload(path)
     assert said in caught.value.message
+
+
+def test_the_engine_counts_what_floors_may_ask_for() -> None:
+    text = "".join(p.read_text() for p in (PROJECT / "rootfs/engine").glob("*.c"))
+    counted = {name for name, _ in HIT.findall(text)} - {""}
+    assert set(ENGINE_COUNTERS) == counted | {"schedules"}  # that one is init's: src/explore.c
 
 
 def test_a_link_that_leads_out_is_refused(folder: Path) -> None:

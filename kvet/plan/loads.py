@@ -45,7 +45,10 @@ SHELL = frozenset(("|", "<", ">", ">>", "2>", "&", "&&", "||", ";"))
 RUNS = "runs_"
 TESTS = "tests"
 # counters of the engine, and how a race counts its own: rootfs/engine/kvet_engine.h
-ENGINE_COUNTERS = ("schedules", "rounds", "met", "delays", "given_back")
+ENGINE_COUNTERS = (
+    *("schedules", "rounds", "met", "delays", "given_back"),
+    *("unfollowed", "quarantined", "quarantine_full"),
+)
 HIT = re.compile(r'\bkvet_hit\(\s*(?:"(\w+)"|([^")]))')
 Spec = Mapping[str, Any]
 
