@@ -34,6 +34,7 @@ long read_file(const char *path, char *buffer, size_t size)
     return snprintf(buffer, size, "1 (x) S 0 0 0 0 0 0 0 0 0 0 %%ld 0 0",
                     strstr(path, "/11/") ? ticks : 0);
 }
+int write_file(const char *path, const char *value) { return strcmp(path, RESTLESS); }
 void say(const char *format, ...)
 {
     va_list args;
@@ -49,6 +50,8 @@ int main(int argc, char **argv)
     workers[0].longest = atof(argv[5]);
     stall = atoi(argv[6]);
     workers[1].kind = atoi(argv[7]) ? READER : WALKER;
+    if (atoi(argv[8]))
+        press();
     for (i = 0; i < looks && !watch_progress(); i++, now += 0.25) {
         rounds += each;
         workers[0].ops++;
@@ -80,9 +83,10 @@ def watch(
     longest: float = 0.3,
     stall: int = 0,
     whole: int = 0,
+    pressed: int = 0,
 ) -> str:
     """What the guest says after `seconds` in which worker 1 does no operation."""
-    words = (seconds, rounds, busy, walks, longest, stall, whole)
+    words = (seconds, rounds, busy, walks, longest, stall, whole, pressed)
     done = proc.run((str(guest), *map(str, words)))
     assert done.returncode == 0
     return done.stdout.decode()
@@ -111,6 +115,17 @@ def test_a_moment_is_no_starvation(guest: Path) -> None:
 def test_a_walk_that_begins_again_for_ever_is_found(guest: Path) -> None:
     told = watch(guest, busy=20, walks=2)
     assert "# kvet finding endless-walk walker/0 walker walks for ever while others go on\n" in told
+
+
+def test_without_a_rest_of_the_freers_a_dozen_walks_in_one_operation_are_enough(
+    guest: Path,
+) -> None:
+    assert "finding endless-walk walker/0" in watch(guest, seconds=1, busy=1, walks=6, pressed=1)
+    assert "finding" not in watch(guest, seconds=1, busy=1, walks=6)
+    # as many as a design may make that gives up beginning again
+    assert "finding" not in watch(guest, seconds=1, busy=1, walks=4, pressed=1)
+    # it is kept by somebody: where nobody gets on there is nothing to hold against it
+    assert "finding" not in watch(guest, seconds=1, rounds=0, busy=1, walks=6, pressed=1)
 
 
 def test_one_that_is_busy_and_gets_nowhere_is_found_as_well(guest: Path) -> None:

@@ -232,7 +232,7 @@ void kvet_churn_rest(struct churner *me)
 {
 	if (kvet_rest)
 		usleep_range(1, 2 + kvet_random(&me->random, kvet_rest));
-	else if (!kvet_random(&me->random, 16))
+	else if (!READ_ONCE(kvet_restless) && !kvet_random(&me->random, 16))
 		usleep_range(50, 500);
 	cond_resched();
 }

@@ -11,6 +11,7 @@ atomic_long_t kvet_counters[KVET_NR_COUNTERS];
 bool kvet_stopping;
 uint kvet_amplify;
 uint kvet_rest;
+bool kvet_restless;
 uint kvet_stall;
 bool kvet_faults;
 u32 kvet_gap = KVET_GAP_RANDOM;
@@ -52,6 +53,8 @@ module_param(timed, bool, 0444);
 MODULE_PARM_DESC(timed, "time is real on this machine (KVM): report it");
 module_param_named(rest, kvet_rest, uint, 0444);
 MODULE_PARM_DESC(rest, "freers are real-time threads that rest up to so many us after a round");
+module_param_named(restless, kvet_restless, bool, 0600);
+MODULE_PARM_DESC(restless, "freers do not rest at all, from when this is written on");
 module_param_named(gap, kvet_gap, uint, 0444);
 MODULE_PARM_DESC(gap, "us between two walks of a walker, 0 none, 4294967294 no walks");
 

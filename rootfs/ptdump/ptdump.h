@@ -102,6 +102,7 @@ extern bool kvet_stopping;
 void kvet_sleep(uint ms);
 bool kvet_wait(uint seconds);
 extern uint kvet_rest;
+extern bool kvet_restless;
 extern uint kvet_stall;
 extern bool kvet_faults;
 

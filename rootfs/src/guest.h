@@ -12,6 +12,7 @@
 #define CHURN_END "/sys/kernel/debug/kvet/end"
 #define CHURN_PROGRESS "/sys/kernel/debug/kvet/progress"
 #define CHURN_AREAS "/sys/kernel/debug/kvet/areas"
+#define RESTLESS "/sys/module/kvet_ptdump/parameters/restless"
 #define DOOR_PAUSE "/sys/kernel/debug/kvet/pause"
 #define DOOR_USER "/sys/kernel/debug/kvet/user"
 #define DOOR_SIGNAL "/sys/kernel/debug/kvet/signal"
@@ -94,6 +95,11 @@ long ticks_of(pid_t pid);
 int watch_progress(void);
 /* Whether somebody has not got on for a moment: more time will tell. */
 int somebody_waits(void);
+/*
+ * From now on freers do not rest: whoever begins again and again in one operation
+ * is kept from its end by them, and not by chance.
+ */
+void press(void);
 /* Whether nobody at all has got on for three seconds. */
 int nobody_moves(void);
 void report_progress(void);

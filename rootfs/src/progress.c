@@ -38,6 +38,7 @@ static struct actor actors[MAX_ACTORS];
 static int nr_actors, found;
 static long all_ops;
 static double moved_at;
+static int pressed;		/* freers do not rest any more */
 
 long ticks_of(pid_t pid)
 {
@@ -166,8 +167,13 @@ static const char *trouble(struct actor *actor, double patience)
 	double still = uptime() - actor->since - patience;
 	long used = ticks_of(actor->pid) - actor->ticks;
 	long walks = actor->walks - actor->walks_then;
+	long others = all_ops - actor->others;
 
-	if (!actor->seen || actor->ops < 0 || all_ops - actor->others < OTHERS)
+	if (!actor->seen || actor->ops < 0)
+		return NULL;
+	if (pressed && walks > ENDLESS_WALKS && others >= walks)
+		return "endless-walk";
+	if (others < OTHERS)
 		return NULL;
 	if (still > 2 && walks > ENDLESS_WALKS)
 		return "endless-walk";
@@ -206,6 +212,11 @@ static void tell(struct actor *actor, const char *kind)
 		actor->pid, actor->walks - actor->walks_then);
 	say_stack(actor->pid);
 	found = 1;
+}
+
+void press(void)
+{
+	pressed = !write_file(RESTLESS, "Y");
 }
 
 int watch_progress(void)

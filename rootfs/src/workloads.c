@@ -11,6 +11,8 @@
 
 #define SYSLOG_READ_ALL 3
 #define SYSLOG_CONSOLE_LEVEL 8
+#define BEGUN_AGAIN 8	/* walks more than checks that are no chance: kvet/run/exposure.py */
+#define PRESS_S 10
 
 /* The number behind NAME in the module's counters. */
 static long counter(const char *name)
@@ -150,6 +152,26 @@ static int is_over(void)
 	return watch_progress() || nobody_moves();
 }
 
+/*
+ * A check for W+X mappings that begins again when it is disturbed ends all the same
+ * where freers rest: they stop that, and it is looked at more often than it ends.
+ */
+static void press_checks(void)
+{
+	double until = uptime() + PRESS_S, told = 0;
+
+	if (!has_door(DUMP_WX) || counter("walks_wx") - counter("wx_walks") < BEGUN_AGAIN)
+		return;
+	press();
+	while (uptime() < until && !is_over()) {
+		usleep(10000);
+		if (uptime() < told + 0.25)
+			continue;
+		relay(CHURN_STATS);
+		told = uptime();
+	}
+}
+
 static void race(void)
 {
 	double seconds = option_number("seconds", 4);
@@ -158,6 +180,7 @@ static void race(void)
 	wait_and_report(seconds);
 	for (tries = 0; tries < most && wants_exposure() && !is_over(); tries++)
 		wait_and_report(0.25);
+	press_checks();
 	for (tries = 0; tries < 32 && wants_proof() && !is_over(); tries++)
 		wait_and_report(0.25);
 	for (tries = 0; tries < 80 && somebody_waits() && !is_over(); tries++)
