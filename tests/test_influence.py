@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kvet.build.influence import host_programs, runs_something
-from kvet.build.worktree import Lane, choose_lane
+from kvet.build.lanes import choose_lane
+from kvet.build.worktree import Lane
 from kvet.model import SourceTree
 from kvet.source.git import Repo
 
@@ -98,7 +99,7 @@ def test_of_lanes_that_are_as_dear_the_oldest_is_flipped(
         made.save()
         os.utime(made.folder / "lane.json", (1000, {1: 30, 2: 10, 3: 20}[number]))
     costs = {"lane-1": 400, "lane-2": 500, "lane-3": 900}
-    monkeypatch.setattr(Lane, "cost", lambda self, repo, tree: costs[self.folder.name])
+    monkeypatch.setattr("kvet.build.lanes.cost", lambda lane, *_: costs[lane.folder.name])
     monkeypatch.setattr(Lane, "dependents", lambda self: {"*": 1000})
     repo = Repo(tree.path, tmp_path / "objects")
     assert choose_lane(group, repo, tree, "other").folder.name == "lane-2"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kvet.build.worktree import Lane, borrow_lane, choose_lane, fork_lane, open_lanes
+from kvet.build.lanes import choose_lane
+from kvet.build.worktree import Lane, borrow_lane, fork_lane, open_lanes
 from kvet.model import SourceTree
 from kvet.source.git import Repo
 from kvet.source.series import apply_series

@@ -17,12 +17,14 @@ from pathlib import Path
 from kvet import lease
 from kvet.build.artifacts import digests, is_whole
 from kvet.build.influence import runs_something
+from kvet.build.lanes import choose_lane
 from kvet.build.make import Make, module_folder
 from kvet.build.patch_lines import patch_lines
 from kvet.build.request import RECIPE, BuildRequest, module_digest
 from kvet.build.sandbox import require_sandbox
 from kvet.build.selftests import build_selftests, built_selftests
-from kvet.build.worktree import Lane, borrow_lane, choose_lane, open_lanes
+from kvet.build.spare import spare, unchanged
+from kvet.build.worktree import Lane, borrow_lane, open_lanes
 from kvet.cache import beside, locked, need_free
 from kvet.errors import InfraError, KvetError
 from kvet.model import Build, Finding, SourceTree
@@ -43,13 +45,20 @@ class BuildFailure:
 class Builder:
     """Builds kernels below one cache directory, one at a time for each lane group.
 
-    `on_object(done, total)` is called as objects are compiled; total may be 0.
+    `on_object(done, total)` is called as objects are compiled; total may be 0. Without `sparing`
+    an edit of a header compiles all that includes it.
     """
 
     def __init__(
-        self, root: Path, *, jobs: int = 0, on_object: Callable[[int, int], None] | None = None
+        self,
+        root: Path,
+        *,
+        jobs: int = 0,
+        on_object: Callable[[int, int], None] | None = None,
+        sparing: bool = True,
     ) -> None:
         self.root = root
+        self.sparing = sparing
         self.jobs = jobs or os.cpu_count() or 1
         self.on_object = on_object or (lambda done, total: None)
         self._whole: set[str] = set()
@@ -149,13 +158,17 @@ class Builder:
             # what foreign code leaves behind goes with the copy
             lane = borrow_lane(lane, group / f"foreign-{os.getpid()}", repo, tree)
         try:
+            same = unchanged(lane, repo, tree) if self.sparing else frozenset()
             lane.sync(repo, tree)
+            lane.built = ""
+            spare(same)
             run = Make(request, lane, self.root, self.jobs, self.on_object)
             run.configure()
             failure = run.compile()
             if failure is not None:
                 seconds = round(time.monotonic() - started, 2)
                 return BuildFailure(failure, self._keep_log(request, lane), seconds)
+            lane.built = tree
             build_selftests(run)
             with ThreadPoolExecutor(1) as other:
                 # one processor each: the guest's modules, and what is read off the kernel

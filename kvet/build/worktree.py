@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,6 @@ from typing import Any
 from kvet import proc
 from kvet.build.sandbox import Mount
 from kvet.errors import InfraError
-from kvet.model import SourceTree
 from kvet.source.git import Repo
 from kvet.store import read_json, write_json
 
@@ -30,12 +29,8 @@ SOURCE = "/kvet/src"
 DEPENDENCY = re.compile(
     rb"(?:^|\s)(?:/kvet/src/|\.\./src/)?([\w][\w./+-]*\.(?:h|c|S|lds|dts\w*))\b"
 )
-# a lane is forked when the cheapest one would recompile more than this share of its objects:
-# so many compilations take as long, from ccache, as the copy
-FORK_SHARE = 0.05
 # what every build links anew, more than half of an O= tree
 LINKED = re.compile(r"vmlinux(\.o)?|System\.map|\.tmp_vmlinux.*")
-MAX_LANES = 3
 
 
 @dataclass(slots=True)
@@ -61,6 +56,16 @@ class Lane:
     def tree(self) -> str:
         """Tree id that `src` holds."""
         return str(self.state["tree"])
+
+    @property
+    def built(self) -> str:
+        """Tree id that every object of `out` was built from; "" when some may be of another."""
+        return str(self.state.get("built", ""))
+
+    @built.setter
+    def built(self, tree: str) -> None:
+        self.state["built"] = tree
+        self.save()
 
     def mounts(self) -> tuple[Mount, ...]:
         """The source and the O= tree as the sandbox shows them."""
@@ -141,11 +146,6 @@ class Lane:
         counts["*"] = sum(1 for _ in self.out.rglob(".*.o.cmd"))
         write_json(self.folder / "dependents.json", counts)
 
-    def cost(self, repo: Repo, tree: str) -> int:
-        """About how many objects a flip to `tree` recompiles."""
-        dependents = self.dependents()
-        return sum(max(1, dependents.get(path, 1)) for path in repo.changed(self.tree, tree))
-
 
 def _status(repo: Repo, tree: str, path: str) -> str:
     return "M" if repo.output("ls-tree", tree, "--", path) else "D"
@@ -170,41 +170,8 @@ def open_lanes(folder: Path) -> list[Lane]:
     return [Lane(sub, read_json(sub / "lane.json")) for sub in found]
 
 
-def choose_lane(
-    folder: Path, repo: Repo, source: SourceTree, tree: str, *, fork: bool = True
-) -> Lane:
-    """The lane that reaches `tree` cheapest; forks a new one when all would rebuild much.
-
-    Without `fork` it takes what there is: for a copy that nobody will build in again. The
-    caller holds the lock of `folder`: a lane that is half made, or a copy for foreign
-    code, was left by a crash.
-    """
-    half = (sub for sub in folder.glob("lane-*") if not (sub / "lane.json").exists())
-    for left in (*half, *folder.glob("foreign-*")):
-        shutil.rmtree(left, ignore_errors=True)
-    lanes = open_lanes(folder)
-    if not lanes:
-        return _new_lane(folder / "lane-1", source.path, source.tree_id)
-    costs = [(lane.cost(repo, tree), i) for i, lane in enumerate(lanes)]
-    cost, best = min(costs)
-    objects = lanes[best].dependents().get("*", 0)
-    if not fork or cost <= FORK_SHARE * objects:
-        return lanes[best]
-    if len(lanes) >= MAX_LANES:
-        # of those that are about as dear the one that nobody used for longest
-        return min((lanes[i] for own, i in costs if own <= 2 * cost), key=Lane.last_used)
-    return fork_lane(lanes[best], folder / f"lane-{len(lanes) + 1}")
-
-
-def cheapest_first(lanes: Sequence[Lane], repo: Repo, trees: Iterable[str]) -> list[str]:
-    """`trees` in the order that flips common headers least: nearest next, over all lanes."""
-    left = list(dict.fromkeys(trees))
-    if not lanes:
-        return left
-    return sorted(left, key=lambda tree: min(lane.cost(repo, tree) for lane in lanes))
-
-
-def _new_lane(folder: Path, source: Path, base: str) -> Lane:
+def new_lane(folder: Path, source: Path, base: str) -> Lane:
+    """A lane under `folder` that holds tree `base`, linked to the pristine `source`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "out").mkdir()
     _copy(source, folder / "src", link=True)

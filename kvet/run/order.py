@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import TypeVar
 
 from kvet.build.builder import Builder
+from kvet.build.lanes import cheapest_first
 from kvet.build.request import BuildRequest
-from kvet.build.worktree import cheapest_first, open_lanes
+from kvet.build.worktree import open_lanes
 from kvet.model import Role
 from kvet.run.cell_run import CellRun
 

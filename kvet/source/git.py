@@ -17,6 +17,15 @@ from kvet.errors import InfraError
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """How a path differs between two trees: status letter (A M D T), ids of its content."""
+
+    status: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Repo:
     """The repository of one SourceTree plus a private directory for new objects."""
 
@@ -57,9 +66,20 @@ class Repo:
 
     def changed(self, old: str, new: str) -> Mapping[str, str]:
         """Paths that differ between two trees, each with its status letter (A M D T)."""
-        out = self.output("diff-tree", "-r", "-z", "--no-renames", "--name-status", old, new)
+        return {path: edit.status for path, edit in self.edits(old, new).items()}
+
+    def edits(self, old: str, new: str) -> Mapping[str, Edit]:
+        """Paths that differ between two trees, and what each was and is."""
+        out = self.output("diff-tree", "-r", "-z", "--no-renames", "--raw", old, new)
         words = out.decode(errors="surrogateescape").split("\0")[:-1]
-        return dict(zip(words[1::2], words[0::2], strict=True))
+        # :MODE MODE ID ID STATUS (git-diff-tree(1), "raw output format")
+        fields = (word.split(" ") for word in words[0::2])
+        edits = (Edit(status, before, after) for _, _, before, after, status in fields)
+        return dict(zip(words[1::2], edits, strict=True))
+
+    def content(self, blob_id: str) -> bytes:
+        """The content of a file by its id."""
+        return self.output("cat-file", "blob", blob_id)
 
     def diff(self, old: str, new: str) -> str:
         """The difference of two trees as a unified diff."""
@@ -71,7 +91,7 @@ class Repo:
         entry = self.output("ls-tree", "-z", tree, "--", path)
         mode, _, rest = entry.partition(b" ")
         blob_id = rest.split(b"\t")[0].split()[1].decode()
-        return self.output("cat-file", "blob", blob_id), mode == b"100755"
+        return self.content(blob_id), mode == b"100755"
 
 
 def _quoted(path: Path) -> str:
