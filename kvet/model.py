@@ -323,7 +323,11 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A finished build: `folder` holds Image, vmlinux, System.map, .config and modules/."""
+    """A finished build: `folder` holds Image, vmlinux, System.map, .config and modules/.
+
+    `spared` objects were not compiled, though a header that they include was edited: they are
+    proven to be the same (kvet/build/unreached.py).
+    """
 
     key: str
     folder: Path
@@ -331,6 +335,7 @@ class Build:
     seconds: float
     cached: bool
     warnings: tuple[str, ...] = ()
+    spared: int = 0
 
     @property
     def image(self) -> Path:

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,6 +40,15 @@ class BuildFailure:
     finding: Finding
     log: Path
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What compiling a kernel came to."""
+
+    warnings: tuple[str, ...]
+    seconds: float
+    spared: int
 
 
 class Builder:
@@ -82,6 +91,7 @@ class Builder:
                     seconds=record["seconds"],
                     cached=True,
                     warnings=tuple(record["warnings"]),
+                    spared=record.get("spared", 0),
                 )
         except (KvetError, KeyError, TypeError, AttributeError):
             pass  # damaged, or of a version of kvet that kept other things
@@ -177,7 +187,8 @@ class Builder:
                 patch_lines(partial, repo, request.series)
                 modules.result()
             seconds = round(time.monotonic() - started, 2)
-            return self._finish(request, lane, partial, run.warnings(), seconds)
+            done = Compiled(run.warnings(), seconds, len(same))
+            return self._finish(request, lane, partial, done)
         finally:
             if request.foreign:
                 shutil.rmtree(lane.folder, ignore_errors=True)
@@ -207,8 +218,7 @@ class Builder:
         request: BuildRequest,
         lane: Lane,
         partial: Path,
-        warnings: Sequence[str],
-        seconds: float,
+        done: Compiled,
     ) -> Build:
         """Add modules, log and record to a collected kernel and rename it into place."""
         folder = self.root / "builds" / request.key
@@ -225,8 +235,9 @@ class Builder:
             {
                 "key": request.key,
                 "release": release,
-                "seconds": seconds,
-                "warnings": warnings,
+                "seconds": done.seconds,
+                "warnings": done.warnings,
+                "spared": done.spared,
                 "base_tree": request.series.base_tree,
                 "tree": request.series.tree_id,
                 "series": request.series.series_id,
@@ -241,7 +252,7 @@ class Builder:
             },
         )
         partial.rename(folder)
-        return Build(request.key, folder, release, seconds, False, tuple(warnings))
+        return Build(request.key, folder, release, done.seconds, False, done.warnings, done.spared)
 
 
 def _trusted(request: BuildRequest, group: Path) -> BuildRequest:
@@ -275,4 +286,6 @@ def how(built: Build | BuildFailure) -> str:
     """What a build step came to, in a word."""
     if isinstance(built, BuildFailure):
         return "failed"
-    return "cached" if built.cached else "built"
+    if built.cached:
+        return "cached"
+    return f"built, {built.spared} objects spared" if built.spared else "built"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvet.build import request
+from kvet.build import make, request, spare
 from kvet.build.diagnostics import LINK_ERROR
 from kvet.cache import cache_root
 from kvet.errors import UserError
@@ -159,3 +160,31 @@ def test_a_variant_that_loses_an_option_is_an_error_of_its_own(
     assert "CONFIG_ARM64_4K_PAGES=y" in cell(record, "loses").reason
     assert cell(record, "good").conclusion == "PASS"
     assert record.exit_code == 3
+
+
+def test_an_edit_of_a_header_compiles_what_it_can_change(
+    project: FakeProject, run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spare, "WORTH_A_PROOF", 1)
+    monkeypatch.setattr(make, "OBJECTS_WORTH_INDEXING", 1)
+    header, work = "include/vmap.h", project.root / "work"
+    project.variant("unused", "candidate", edit=(header, "addr % VMAP", "addr / VMAP"))
+    project.variant("decides", "candidate", edit=(header, "4\n", "4\nstruct vmap { int x; };\n"))
+    source = work / "mm/ptdump.c"
+    source.write_text(source.read_text().replace("addr + 2", "vmap_level(addr)"))
+    (work / header).write_text((work / header).read_text().replace("addr % VMAP", "addr & VMAP"))
+    project.variant("both", "candidate", edit=(header, "addr & VMAP", "addr * VMAP"))
+    seen: list[Event] = []
+    record = run("stock", "unused", "decides", "both", attempts=1, listener=seen.append)
+    built = {e.subject: e.text for e in seen if e.stage == "build" and e.kind == "end"}
+    names = ("stock", "unused", "decides", "both")
+    folders = {name: Path(cell(record, name).build.folder) for name in names}
+    logs = {name: (folder / "build.log").read_text() for name, folder in folders.items()}
+    compiled = {name: re.findall(r"CC +(\S+)", log) for name, log in logs.items()}
+    assert compiled["stock"] == compiled["decides"] == ["mm/ptdump.o", "mm/vmalloc.o"]
+    assert compiled["unused"] == []
+    assert built["fake+unused+small"] == "built, 2 objects spared"
+    assert compiled["both"] == ["mm/ptdump.o"]
+    assert built["fake+both+small"] == "built, 1 objects spared"
+    code = {name: (f / "Image").read_bytes().split(b"\n")[1] for name, f in folders.items()}
+    assert code["stock"] == code["unused"] == code["decides"] != code["both"]
