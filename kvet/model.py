@@ -34,8 +34,7 @@ class Status(StrEnum):
     SKIP = "SKIP"
 
 
-# those that say something of the kernel: they count in n of k/n
-COUNTED_STATUSES = (Status.PASS, Status.FAIL, Status.DONE)
+COUNTED_STATUSES = (Status.PASS, Status.FAIL, Status.DONE)  # of the kernel: the n of k/n
 
 
 class Ending(StrEnum):
@@ -323,11 +322,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A finished build: `folder` holds Image, vmlinux, System.map, .config and modules/.
-
-    `spared` objects were not compiled, though a header that they include was edited: they are
-    proven to be the same (kvet/build/unreached.py).
-    """
+    """A finished build: `folder` holds Image, vmlinux, System.map, .config and modules/."""
 
     key: str
     folder: Path
@@ -335,7 +330,7 @@ class Build:
     seconds: float
     cached: bool
     warnings: tuple[str, ...] = ()
-    spared: int = 0
+    spared: int = 0  # objects: kvet/build/spare.py
 
     @property
     def image(self) -> Path:

@@ -75,7 +75,7 @@ def test_mutants_are_enough_and_of_both_kinds() -> None:
     assert sum(m.expected == "INCONCLUSIVE" for m in mutants) >= 10
     assert sum(m.expected == "PASS" for m in mutants) >= 18
     shipped = LIBRARY.variants()
-    bases = [shipped[name].patches for name in ("nolock", "trylock")]
+    bases = [shipped[name].patches for name in ("rcu-free", "nolock", "trylock")]
     for mutant in mutants:
         base = next(b for b in bases if mutant.patches[: len(b)] == b)
         assert len(mutant.patches) > len(base), mutant.name
