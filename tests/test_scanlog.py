@@ -8,6 +8,7 @@ import html
 import io
 import json
 import lzma
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import zstandard
 
 from kvet import archives, proc
 from kvet.build.symbolize import all_functions
+from kvet.cli import scan_log as module
 from kvet.cli.scan_log import ScanRequest, scan_log_main
 from kvet.detectors.blocks import BLOCK, blocks_of_stream
 from kvet.errors import UserError
@@ -339,3 +341,52 @@ def test_what_an_archive_holds_beyond_the_limits_is_said(
     monkeypatch.setattr(archives, "MOST_MEMBERS", 1)
     code, _, err = scan_log(path)
     assert code == 2 and f"{path}: holds more than 500 files" in err
+
+
+def _dies_of_the_third(request: ScanRequest) -> module.Scanned:
+    if request.files[0].name == "2.log":
+        os._exit(9)
+    return SCAN_BATCH(request)
+
+
+SCAN_BATCH = module._scan_batch
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_many_files_are_told_as_if_one_process_had_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies: bool, as_json: bool
+) -> None:
+    """In the order given, also where one of the processes is killed."""
+    for n in range(7):
+        text = SPLAT.format(f"broken_{n}+0x4/0x10", "0x20") if n % 2 else "[    0.1] fine\n"
+        (tmp_path / f"{n}.log").write_text(text)
+    (tmp_path / "4.log").write_bytes(bytes(range(256)) * 9)  # is no text
+    paths = [tmp_path / f"{n}.log" for n in (3, 1, 2, 0, 4, 6, 5)]
+
+    def told() -> tuple[str, str, int]:
+        out, err = io.StringIO(), io.StringIO()
+        code = scan_log_main(ScanRequest(paths, as_json), out, err)
+        return out.getvalue(), err.getvalue(), code
+
+    expected = told()
+    assert expected[0].count("broken_") >= 3
+    monkeypatch.setattr(module, "MANY_FILES", 2)
+    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    if dies:
+        monkeypatch.setattr(module, "_scan_batch", _dies_of_the_third)
+    assert told() == expected
+
+
+def test_what_can_be_read_by_one_process_alone_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MANY_FILES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(module, "_scan_batch", None)
+    (tmp_path / "a.log").write_text("[    0.1] fine\n")
+    out, err = io.StringIO(), io.StringIO()
+    files = [tmp_path / "a.log", tmp_path / "gone.log"]
+    assert scan_log_main(ScanRequest(files), out, err) == 2
+    assert "gone.log: cannot be read" in err.getvalue()
