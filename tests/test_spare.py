@@ -82,13 +82,23 @@ def test_objects_that_name_nothing_of_the_edit_are_spared(
     new = flipped(tree, repo, tmp_path, BODY)
     same = unchanged(lane, repo, new)
     assert names(same) == {"b.o", "c.o"}
-    assert cost(lane, repo, new) == 1
+    assert cost(lane, repo, new) == 3
     lane.sync(repo, new)
     spare(same)
     header = (lane.src / "include/a.h").stat().st_mtime
     times = {name: (lane.out / f"mm/{name}.o").stat().st_mtime for name in "abc"}
     assert times["a"] == 1
     assert min(times["b"], times["c"]) >= header
+
+
+def test_a_lane_is_not_forked_for_what_it_is_spared(
+    tree: SourceTree, repo: Repo, lane: Lane, tmp_path: Path
+) -> None:
+    new = flipped(tree, repo, tmp_path, BODY)
+    write_json(lane.folder / "dependents.json", {"include/a.h": 3, "*": 20})
+    assert choose_lane(tmp_path / "lanes", repo, tree, new).folder == lane.folder
+    lane.built = ""
+    assert choose_lane(tmp_path / "lanes", repo, tree, new).folder != lane.folder
 
 
 def test_who_depends_on_another_edit_is_not(

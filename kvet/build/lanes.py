@@ -19,12 +19,21 @@ MAX_LANES = 3
 
 
 def cost(lane: Lane, repo: Repo, tree: str) -> int:
-    """About how many objects a flip of `lane` to `tree` compiles."""
+    """About how many objects a flip of `lane` to `tree` compiles, were none of them spared."""
     counts = lane.dependents()
-    changed = repo.changed(lane.tree, tree)
-    objects = sum(max(1, counts.get(path, 1)) for path in changed)
-    spared = len(unchanged(lane, repo, tree)) if lane.built == lane.tree else 0
-    return max(len(changed), objects - spared)
+    return sum(max(1, counts.get(path, 1)) for path in repo.changed(lane.tree, tree))
+
+
+def _cheapest(lanes: Sequence[Lane], repo: Repo, tree: str) -> list[tuple[int, int]]:
+    """Cost and index of each lane, the cheapest first; what is spared is asked if it matters."""
+    costs = sorted((cost(lane, repo, tree), i) for i, lane in enumerate(lanes))
+    if costs[0][0] <= _few(lanes[costs[0][1]]):
+        return costs
+    return sorted((c - len(unchanged(lanes[i], repo, tree)), i) for c, i in costs)
+
+
+def _few(lane: Lane) -> float:
+    return FORK_SHARE * lane.dependents().get("*", 0)
 
 
 def choose_lane(
@@ -42,10 +51,9 @@ def choose_lane(
     lanes = open_lanes(folder)
     if not lanes:
         return new_lane(folder / "lane-1", source.path, source.tree_id)
-    costs = [(cost(lane, repo, tree), i) for i, lane in enumerate(lanes)]
-    least, best = min(costs)
-    objects = lanes[best].dependents().get("*", 0)
-    if not fork or least <= FORK_SHARE * objects:
+    costs = _cheapest(lanes, repo, tree)
+    least, best = costs[0]
+    if not fork or least <= _few(lanes[best]):
         return lanes[best]
     if len(lanes) >= MAX_LANES:
         # of those that are about as dear the one that nobody used for longest
