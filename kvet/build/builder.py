@@ -288,4 +288,4 @@ def how(built: Build | BuildFailure) -> str:
         return "failed"
     if built.cached:
         return "cached"
-    return f"built, {built.spared} objects spared" if built.spared else "built"
+    return f"built ({built.spared} objects spared)" if built.spared else "built"

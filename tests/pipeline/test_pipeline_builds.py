@@ -183,8 +183,8 @@ def test_an_edit_of_a_header_compiles_what_it_can_change(
     compiled = {name: re.findall(r"CC +(\S+)", log) for name, log in logs.items()}
     assert compiled["stock"] == compiled["decides"] == ["mm/ptdump.o", "mm/vmalloc.o"]
     assert compiled["unused"] == []
-    assert built["fake+unused+small"] == "built, 2 objects spared"
+    assert built["fake+unused+small"] == "built (2 objects spared)"
     assert compiled["both"] == ["mm/ptdump.o"]
-    assert built["fake+both+small"] == "built, 1 objects spared"
+    assert built["fake+both+small"] == "built (1 objects spared)"
     code = {name: (f / "Image").read_bytes().split(b"\n")[1] for name, f in folders.items()}
     assert code["stock"] == code["unused"] == code["decides"] != code["both"]
