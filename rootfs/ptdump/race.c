@@ -116,6 +116,9 @@ static int build(void)
 	pmd_t *pmdp;
 	int ret;
 
+	/* with larger pages arm64 has no block of that size: all of it would be mapped by less */
+	if (range.pud && PAGE_SIZE != SZ_4K)
+		return -EOPNOTSUPP;
 	ret = kvet_sym.map_range(base, base + PAGE_SIZE, NOWHERE, __pgprot(PROT_DEVICE_nGnRE));
 	if (ret)
 		return ret;
