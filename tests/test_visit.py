@@ -44,10 +44,21 @@ class _Shell(paramiko.ServerInterface):
         return "publickey"
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._serve, args=(channel, command), daemon=True).start()
+        transport: Any = channel.get_transport()
+        send, replied = transport._send_user_message, threading.Event()
+
+        def tell(message: paramiko.Message) -> None:
+            send(message)
+            replied.set()
+
+        # a channel that is closed before the reply to this request is no reply to the client
+        transport._send_user_message = tell
+        work = threading.Thread(target=self._serve, args=(channel, command, replied), daemon=True)
+        work.start()
         return True
 
-    def _serve(self, channel: paramiko.Channel, command: bytes) -> None:
+    def _serve(self, channel: paramiko.Channel, command: bytes, replied: threading.Event) -> None:
+        assert replied.wait(30)
         if command == b"vanish":
             channel.get_transport().close()
             return
