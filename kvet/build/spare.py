@@ -17,9 +17,10 @@ from kvet.build.unreached import unreached
 from kvet.build.worktree import Lane
 from kvet.source.git import Edit, Repo
 
-# a line of what kbuild keeps of an object: a header, or the source itself
+# a line of what kbuild keeps of an object: a header, or the source itself. Unlike DEPENDENCY of
+# worktree.py it knows files by their place and not by their suffix: none may be missed here
 MADE_OF = re.compile(
-    rb"^(?:source_\S+ :=|) +(?:/kvet/src/|\.\./src/)?([\w.][^\s$()]*\.\w+)(?: \\)?$", re.M
+    rb"^(?:source_\S+ :=|) +(?:/kvet/src/|\.\./src/)?([\w.][^\s$()]*)(?: \\)?$", re.M
 )
 # fewer are compiled sooner than they are thought about
 WORTH_A_PROOF = 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 TOKEN = re.compile(
@@ -57,13 +57,16 @@ class Item:
     tokens: tuple[str, ...]
     lines: tuple[int, ...]
 
-    def words(self) -> frozenset[str]:
-        """All names that are mentioned in it, those in strings too: an asm() may call by them."""
-        return frozenset(WORD.findall(" ".join(self.tokens)))
+    def words(self, since: int = 0) -> frozenset[str]:
+        """All names that are mentioned from token `since` on.
+
+        Those in strings too: an asm() may call by them.
+        """
+        return frozenset(WORD.findall(" ".join(self.tokens[since:])))
 
     def body_words(self) -> frozenset[str]:
-        """The same without the word by which every function here begins."""
-        return replace(self, tokens=self.tokens[self.kind is Kind.FUNCTION :]).words()
+        """The same without the `static` by which every function here begins."""
+        return self.words(int(self.kind is Kind.FUNCTION))
 
 
 @dataclass(slots=True)
