@@ -17,6 +17,7 @@ int kvet_functions_init(void)
 	/* 6.9 split this off ioremap_page_range(), which now insists on an area */
 	kvet_sym.map_range = first_of("vmap_page_range", "ioremap_page_range");
 	kvet_sym.unmap_range = kvet_lookup("vunmap_range");
+	kvet_sym.unmap_noflush = first_of("vunmap_range_noflush", "vunmap_range");
 	kvet_sym.get_vm_area = kvet_lookup("__get_vm_area_caller");
 	kvet_sym.ptdump_walk = kvet_lookup("ptdump_walk");
 	kvet_sym.ptdump_check_wx = kvet_lookup("ptdump_check_wx");

@@ -85,6 +85,7 @@ struct kvet_symbols {
 	int (*map_range)(unsigned long addr, unsigned long end,
 			 phys_addr_t phys, pgprot_t prot);
 	void (*unmap_range)(unsigned long addr, unsigned long end);
+	void (*unmap_noflush)(unsigned long addr, unsigned long end);
 	struct vm_struct *(*get_vm_area)(unsigned long size, unsigned long flags,
 					 unsigned long start, unsigned long end,
 					 const void *caller);

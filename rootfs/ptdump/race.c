@@ -19,6 +19,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/vmalloc.h>
+#include <asm/tlbflush.h>
 
 #include "ptdump.h"
 
@@ -47,6 +48,7 @@ static struct {
 	unsigned long base;
 	bool pud;
 	unsigned int held;	/* tables that the engine watches */
+	bool block;		/* stands in the range's entry */
 } range;
 
 static unsigned long range_size(void)
@@ -137,15 +139,22 @@ static void count_block(void)
 {
 	pud_t *pudp = NULL;
 	pmd_t *pmdp = kvet_pmd_of(range.base, &pudp);
-	bool block = range.pud ? pudp && pud_leaf(READ_ONCE(*pudp)) :
-				 pmdp && pmd_leaf(READ_ONCE(*pmdp));
-
-	kvet_hit(block ? "huge_maps" : "backoffs");
+	range.block = range.pud ? pudp && pud_leaf(READ_ONCE(*pudp)) :
+				  pmdp && pmd_leaf(READ_ONCE(*pmdp));
+	kvet_hit(range.block ? "huge_maps" : "backoffs");
 }
 
+/*
+ * A block has one entry in the TLB. The kernel's own unmapping flushes it for each
+ * of its pages, and an emulator stops all CPUs for each of these 512.
+ */
 static void unmap(void)
 {
-	kvet_sym.unmap_range(range.base, range.base + range_size());
+	kvet_sym.unmap_noflush(range.base, range.base + range_size());
+	if (range.block)
+		flush_tlb_kernel_range(range.base, range.base + PAGE_SIZE);
+	else
+		flush_tlb_all();
 }
 
 static const char *explain(unsigned long addr)
