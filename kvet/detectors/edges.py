@@ -20,7 +20,18 @@ _LEVEL = r"(?:kern\.)?(?:emerg|alert|crit|err(?:or)?|warn(?:ing)?|notice|info|de
 _LEVEL_TAIL = re.compile(
     rf"(?i)(?:[ \t]*[\[(<] *{_LEVEL} *[\])>]|(?:[ \t]*[,;|]|\t| - ) *{_LEVEL})$"
 )
-_LEVEL_ENDS = frozenset("])>gtrneoGTRNEO")
+_LEVEL_WORDS = (
+    "emerg",
+    "alert",
+    "crit",
+    "err",
+    "error",
+    "warn",
+    "warning",
+    "notice",
+    "info",
+    "debug",
+)
 _OWN_ENDS = re.compile(r"[\])>.:]+|\s*\[[\w-]+\]")
 """What many lines of a kernel may end with, as frames of one module do."""
 
@@ -83,7 +94,8 @@ def _shared_tail(sample: list[str]) -> Callable[[str], str] | None:
 
 def _ends_with_level(line: str) -> bool:
     start = max(0, len(line) - LONGEST_LEVEL)
-    return line[-1] in _LEVEL_ENDS and _LEVEL_TAIL.search(line, start) is not None
+    end = line[start:].rstrip("])> ").lower()
+    return end.endswith(_LEVEL_WORDS) and _LEVEL_TAIL.search(line, start) is not None
 
 
 def _longest_tail(lines: list[str]) -> str:

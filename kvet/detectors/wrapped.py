@@ -76,8 +76,10 @@ def _spans(text: str, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _may_be_wrapped(text: str) -> bool:
     """Whether `text` has lines that may be rests, and hardly any longer than a mail's."""
     text = text.rstrip("\n")
-    if text[:1] == "[" and text.count("\n") == text.count("\n[") + text.count("\n\n"):
-        return False
+    if text[:1] == "[":
+        bare = text.count("\n") - text.count("\n[")
+        if not bare or bare == text.count("\n\n"):
+            return False
     return is_narrow(text)
 
 
