@@ -26,6 +26,9 @@
 #define DOZE_NS		(8 * NSEC_PER_MSEC)
 /* longer than patching a static key takes, or writing a line to the console */
 #define SPIN_NS		(2 * NSEC_PER_MSEC)
+#define SHORT_WAIT	64	/* turns of a side that waits */
+#define LONG_WAIT_US	2
+#define DOZE_WAIT_US	100
 #define LOOK_MS		50
 #define DEADLOCK_LOOKS	20	/* a second */
 #define STUCK_LOOKS	100	/* five seconds */
@@ -217,16 +220,20 @@ static void watch_holder(struct kvet_thread *me)
 
 /*
  * Lets the others go on. Where instructions are counted a turn of this loop costs
- * the host more than a delay does: a holder that dozes is given time in pieces.
+ * the host a thousand times what it tells the guest's clock, and a delay next to
+ * nothing: who waits for long looks again after a while.
  */
-static void relax(void)
+static void relax(struct kvet_thread *me)
 {
 	int holder = READ_ONCE(kvet_round.token);
 
 	if (holder >= 0 && READ_ONCE(kvet_threads[holder].dozes))
-		udelay(20);
+		udelay(DOZE_WAIT_US);
+	else if (me->turns < SHORT_WAIT)
+		me->turns++;
 	else
-		cpu_relax();
+		udelay(LONG_WAIT_US);
+	cpu_relax();
 }
 
 /* Until the token comes; a side that did something wrong waits here for its release. */
@@ -241,6 +248,7 @@ static noinline void wait_here(void)
 		return;
 	}
 	me->asleep_since = 0;
+	me->turns = 0;
 	if (kvet_round.outcome)
 		complete(&kvet_round.over);
 	WRITE_ONCE(me->parked, true);
@@ -251,7 +259,7 @@ static noinline void wait_here(void)
 				break;
 			watch_holder(me);
 		}
-		relax();
+		relax(me);
 	}
 	WRITE_ONCE(me->parked, false);
 }
@@ -553,8 +561,11 @@ void kvet_round_run(const struct kvet_schedule *plan)
 		kvet_threads[i].nr_dozes = 0;
 		memset(kvet_threads[i].hits, 0, sizeof(kvet_threads[i].hits));
 	}
+	/* the first, on this very CPU, would wait at the gate for those not called yet */
+	preempt_disable();
 	for (i = 0; i < kvet_nr_threads; i++)
 		complete(&kvet_threads[i].go);
+	preempt_enable();
 	await_round();
 }
 

@@ -108,6 +108,7 @@ struct kvet_thread {
 	bool came;		/* has come to a site in this round */
 	bool dozes;		/* seen asleep, in a wait that ends by itself */
 	u8 nr_dozes;
+	unsigned int turns;	/* waited here, in vain */
 	u64 asleep_since;	/* when this side first saw the holder asleep */
 	u8 hits[KVET_MAX_SITES];
 };
