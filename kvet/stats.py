@@ -6,6 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def warm_up() -> None:
+    """Import what `fisher` needs: for a thread of its own, as long as nothing else is to be done."""
+    import scipy.stats  # noqa: F401
+
+
 def fisher(k: int, n: int, other_k: int, other_n: int) -> float:
     """Two-sided p of Fisher's exact test that k of n and other_k of other_n have one rate."""
     from scipy.stats import fisher_exact  # half a second to import: only who compares pays

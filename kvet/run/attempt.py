@@ -20,7 +20,6 @@ from kvet.detectors import scan_file
 from kvet.detectors.explain import explanation
 from kvet.errors import HostsLost, InfraError, KvetError
 from kvet.explorations import Exploration, ScheduleEvent
-from kvet.guest.board import run_board
 from kvet.guest.boot import Boot, BootRequest, GuestReport, Limits
 from kvet.guest.ktap import merge, read_log
 from kvet.guest.machine import resolve_accel
@@ -176,7 +175,11 @@ def run_attempt(
 
 def _boot(request: BootRequest) -> Boot:
     """Boot where the machine is: here under QEMU, or on a board."""
-    return run_board(request) if request.machine.board else run_boot(request)
+    if not request.machine.board:
+        return run_boot(request)
+    from kvet.guest.board import run_board  # a tenth of a second, for ssh
+
+    return run_board(request)
 
 
 def _below_run(path: Path) -> str:
