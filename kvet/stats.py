@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def warm_up() -> None:
-    """Import what `fisher` needs: for a thread of its own, as long as nothing else is to be done."""
+    """Import what `fisher` needs: for a thread of its own, while nothing else is to be done."""
     import scipy.stats  # noqa: F401
 
 
