@@ -27,7 +27,7 @@
 /* longer than patching a static key takes, or writing a line to the console */
 #define SPIN_NS		(2 * NSEC_PER_MSEC)
 #define SHORT_WAIT	64	/* turns of a side that waits */
-#define LONG_WAIT_US	2
+#define LONG_WAIT	1000	/* turns of an empty loop: two microseconds */
 #define DOZE_WAIT_US	100
 #define LOOK_MS		50
 #define DEADLOCK_LOOKS	20	/* a second */
@@ -219,20 +219,23 @@ static void watch_holder(struct kvet_thread *me)
 }
 
 /*
- * Lets the others go on. Where instructions are counted a turn of this loop costs
- * the host a thousand times what it tells the guest's clock, and a delay next to
- * nothing: who waits for long looks again after a while.
+ * Lets the others go on. Where instructions are counted they are the clock, and to
+ * hand the processor over costs the host as much as thousands of them. So who waits
+ * for long, maybe for a holder that spins and hands over at each turn, lets time pass
+ * by itself; for a holder that dozes nobody has to run at all.
  */
 static void relax(struct kvet_thread *me)
 {
 	int holder = READ_ONCE(kvet_round.token);
+	unsigned int i;
 
 	if (holder >= 0 && READ_ONCE(kvet_threads[holder].dozes))
 		udelay(DOZE_WAIT_US);
 	else if (me->turns < SHORT_WAIT)
 		me->turns++;
 	else
-		udelay(LONG_WAIT_US);
+		for (i = 0; i < LONG_WAIT; i++)
+			barrier();
 	cpu_relax();
 }
 
