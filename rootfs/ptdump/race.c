@@ -19,7 +19,6 @@
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/vmalloc.h>
-#include <asm/tlbflush.h>
 
 #include "ptdump.h"
 
@@ -145,16 +144,18 @@ static void count_block(void)
 }
 
 /*
- * A block has one entry in the TLB. The kernel's own unmapping flushes it for each
- * of its pages, and an emulator stops all CPUs for each of these 512.
+ * A block has one entry in the TLB. To unmap one flushes it for each of its pages, and
+ * an emulator stops all CPUs for each of these 512: of an empty range one page will do.
  */
 static void unmap(void)
 {
-	kvet_sym.unmap_noflush(range.base, range.base + range_size());
-	if (range.block)
-		flush_tlb_kernel_range(range.base, range.base + PAGE_SIZE);
-	else
-		flush_tlb_all();
+	unsigned long size = range_size();
+
+	if (range.block) {
+		kvet_sym.unmap_noflush(range.base, range.base + size);
+		size = PAGE_SIZE;
+	}
+	kvet_sym.unmap_range(range.base, range.base + size);
 }
 
 static const char *explain(unsigned long addr)
