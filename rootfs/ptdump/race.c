@@ -138,6 +138,7 @@ static void count_block(void)
 {
 	pud_t *pudp = NULL;
 	pmd_t *pmdp = kvet_pmd_of(range.base, &pudp);
+
 	range.block = range.pud ? pudp && pud_leaf(READ_ONCE(*pudp)) :
 				  pmdp && pmd_leaf(READ_ONCE(*pmdp));
 	kvet_hit(range.block ? "huge_maps" : "backoffs");
