@@ -19,7 +19,6 @@ EXCEPTIONS = {
     "MACRO_ARG_REUSE": "the same lists; their arguments are names and constants",
     "BIT_MACRO": "sizes that happen to be powers of two, not bits of a mask",
     "VOLATILE": "provoke: the fault has to happen, whatever the compiler thinks of it",
-    "USLEEP_RANGE": "explore: a wait with the token held must not sleep",
     "CONSTANT_COMPARISON": "churn: a macro in capitals on the left is no constant there",
     "SPACING": "walkers: typeof(&function), which checkpatch takes for an operation",
     "LONG_LINE_COMMENT": "decode: a comment that quotes an encoding whole",
