@@ -26,7 +26,6 @@ from kvet.guest.machine import resolve_accel
 from kvet.guest.qemu import run_boot
 from kvet.guest.report_port import parse_report
 from kvet.model import Attempt, Build, Cell, Ending, Finding, Frame, Provenance, Workload
-from kvet.run.data_races import KIND, weighed
 from kvet.run.exposure import floor_for
 from kvet.run.verdict import Evidence, judge_attempt
 from kvet.store import write_json
@@ -190,7 +189,7 @@ def _below_run(path: Path) -> str:
 def _observe(request: AttemptRequest, attempt: Attempt, boot: Boot) -> Attempt:
     """What a boot shows, judged."""
     report = parse_report(boot.report) if boot.report.exists() else GuestReport()
-    found = _on_console(request, boot.console) if boot.console.exists() else []
+    found = [through_door(f) for f in scan_file(boot.console)] if boot.console.exists() else []
     evidence = Evidence(
         boot=boot,
         report=report,
@@ -203,7 +202,7 @@ def _observe(request: AttemptRequest, attempt: Attempt, boot: Boot) -> Attempt:
     judged = judge_attempt(attempt, evidence)
     findings = _symbolized(request, _stamped(judged.findings, boot.console))
     added = tuple(request.lines.text.values()) if request.lines else ()
-    findings = tuple(replace(f, notes=(*f.notes, *explanation(f, added))) for f in findings)
+    findings = tuple(replace(f, notes=explanation(f, added)) for f in findings)
     provenance = replace(judged.provenance, argv=boot.argv, banner=boot.banner, host=boot.host)
     ran = what_ran(request.lines, request.folder / LOG) if request.lines else Ran()
     memory = _below_run(boot.memory) if boot.memory else ""
@@ -216,18 +215,6 @@ def _observe(request: AttemptRequest, attempt: Attempt, boot: Boot) -> Attempt:
         memory=memory,
         explorations=tuple(_located(request, e) for e in report.explorations),
     )
-
-
-def _on_console(request: AttemptRequest, console: Path) -> list[Finding]:
-    """What the kernel printed, each data race weighed."""
-    found = [through_door(finding) for finding in scan_file(console)]
-    if any(finding.kind == KIND for finding in found):
-        about = request.cell.workload.about
-        written = request.lines.patch if request.lines else ()
-        changed = {place.rpartition(":")[0] for place in written}
-        placed = _symbolized(request, tuple(found))
-        found = [weighed(f, p.frames, about, changed) for f, p in zip(found, placed, strict=True)]
-    return found
 
 
 def _results(cell: Cell, boot: Boot, report: GuestReport) -> dict[str, str]:
