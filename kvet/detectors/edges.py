@@ -16,21 +16,10 @@ WIDEST = 250
 
 LONGEST_TAIL = 60
 LONGEST_LEVEL = 24
-_LEVEL = r"(?:kern\.)?(?:emerg|alert|crit|err(?:or)?|warn(?:ing)?|notice|info|debug)"
+_LEVEL_WORDS = tuple("emerg alert crit error err warning warn notice info debug".split())
+_LEVEL = rf"(?:kern\.)?(?:{'|'.join(_LEVEL_WORDS)})"
 _LEVEL_TAIL = re.compile(
     rf"(?i)(?:[ \t]*[\[(<] *{_LEVEL} *[\])>]|(?:[ \t]*[,;|]|\t| - ) *{_LEVEL})$"
-)
-_LEVEL_WORDS = (
-    "emerg",
-    "alert",
-    "crit",
-    "err",
-    "error",
-    "warn",
-    "warning",
-    "notice",
-    "info",
-    "debug",
 )
 _OWN_ENDS = re.compile(r"[\])>.:]+|\s*\[[\w-]+\]")
 """What many lines of a kernel may end with, as frames of one module do."""

@@ -219,12 +219,9 @@ class _Cutter:
                 quiet = 0
             elif body[:1] in _MARK_HEADS and body.startswith(_MARKS) and self._marked(body, number):
                 return True
-            # most lines are registers: what they lack costs less than a call to ask
-            elif (
-                ":" in body
-                and (":" in body[-3:] or " (" in body or body[:1] == "k" or "cause: " in body)
-                and self._informs(body)
-            ) or (not quiet and splat.starts and self._bare(body)):
+            elif (":" in body and self._informs(body)) or (
+                not quiet and splat.starts and self._bare(body)
+            ):
                 splat.last = number
                 quiet = 0
             else:
