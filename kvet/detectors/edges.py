@@ -16,8 +16,8 @@ WIDEST = 250
 
 LONGEST_TAIL = 60
 LONGEST_LEVEL = 24
-_LEVEL_WORDS = tuple("emerg alert crit error err warning warn notice info debug".split())
-_LEVEL = rf"(?:kern\.)?(?:{'|'.join(_LEVEL_WORDS)})"
+_LEVELS = ("emerg", "alert", "crit", "error", "err", "warning", "warn", "notice", "info", "debug")
+_LEVEL = rf"(?:kern\.)?(?:{'|'.join(_LEVELS)})"
 _LEVEL_TAIL = re.compile(
     rf"(?i)(?:[ \t]*[\[(<] *{_LEVEL} *[\])>]|(?:[ \t]*[,;|]|\t| - ) *{_LEVEL})$"
 )
@@ -84,7 +84,7 @@ def _shared_tail(sample: list[str]) -> Callable[[str], str] | None:
 def _ends_with_level(line: str) -> bool:
     start = max(0, len(line) - LONGEST_LEVEL)
     end = line[start:].rstrip("])> ").lower()
-    return end.endswith(_LEVEL_WORDS) and _LEVEL_TAIL.search(line, start) is not None
+    return end.endswith(_LEVELS) and _LEVEL_TAIL.search(line, start) is not None
 
 
 def _longest_tail(lines: list[str]) -> str:
