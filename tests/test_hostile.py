@@ -102,7 +102,7 @@ def expressions() -> Iterator[str]:
     for row in ROWS.values():
         yield row.regex.pattern
         yield row.also_regex.pattern
-    yield table.table().capital_look.pattern
+    yield table.table().look.pattern
     yield from (place.regex.pattern for place in frames.PLACES.values())
     for module in (frames, lines):
         for value in vars(module).values():

@@ -94,8 +94,7 @@ class Table:
 
     rows: tuple[Row, ...]
     alone: tuple[Row, ...]
-    capital_look: re.Pattern[str]
-    other_looks: tuple[str, ...]
+    look: re.Pattern[str]
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def table() -> Table:
     ways = data["ways"]
     rows = tuple(_row(raw, ways) for raw in data["rows"])
     alone = tuple(_row(raw, ways) for raw in data["alone"])
-    return Table(rows, alone, _any(data["looks"]["capital"]), tuple(data["looks"]["other"]))
+    return Table(rows, alone, _any(data["looks"]))
 
 
 def _row(raw: dict[str, Any], ways: Mapping[str, list[list[str]]]) -> Row:

@@ -22,19 +22,16 @@ class Trigger:
     """Call it with each console line; it keeps no state and never raises."""
 
     def __init__(self) -> None:
-        looks = table()
-        self._capital = looks.capital_look
-        self._others = looks.other_looks
+        self._look = table().look
 
     def __call__(self, line: str | bytes) -> Triggered | None:
         """The splat that begins on `line`, or None (nearly always)."""
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
         text = text[:MAX_LINE]
-        found = self._capital.search(text)
-        if not found and not any(look in text for look in self._others):
+        if not self._look.search(text):
             return None
         text = clean(text).rstrip("\n")
-        found = self._capital.search(text)
+        found = self._look.search(text)
         stripped = strip(text, found.start() if found else 0)
         row = fitting_row(stripped.text.lstrip(), timed=bool(stripped.stamp))
         if row is None or row.reboot:
