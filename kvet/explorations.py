@@ -31,9 +31,10 @@ class Exploration:
     """Controlled schedules of one set of sides (`pmd:dump,block`) in one boot.
 
     `bounds` holds preemptions, schedules run and schedules there are, for each number of
-    preemptions. `ending` is all, failed, out-of-time, nothing (no table is ever replaced) or ''
-    for one that did not end. `failing` is the schedule that failed, or that ran when the guest
-    died, `what` went wrong in it in words. Grace periods are expedited unless `normal_gp`.
+    preemptions. `ending` is all, failed, out-of-time, nothing (the sides never meet: `what` says
+    why), missing (the kernel lacks a side) or '' for one that did not end. `failing` is the
+    schedule that failed, or that ran when the guest died, `what` went wrong in it in words.
+    Grace periods are expedited unless `normal_gp`.
     `columns` are the sides' letters and titles, in order.
     `sampled` schedules were drawn at random, each of which finds a bug of depth `changes` + 1
     with a probability of at least 1 / (`threads` * `steps` ** `changes`).

@@ -263,6 +263,10 @@ def test_fewer_boots_where_fewer_are_enough_unless_a_number_is_asked_for() -> No
         ),
         (replace(CLEAN, bounds=CLEAN.bounds[:2], normal_gp=True), ""),
         (replace(CLEAN, ending="nothing", bounds=()), ""),
+        (
+            replace(CLEAN, ending="missing", bounds=()),
+            "schedules of pmd:dump,block were not run: this kernel lacks one of the sides",
+        ),
         (replace(CLEAN, sides="pud:dump,block"), "schedules of pmd:dump,block were not run"),
     ],
 )

@@ -95,6 +95,21 @@ def test_a_level_without_blocks_is_said_to_hold_nothing() -> None:
     assert "nothing to explore" in statement(one)
 
 
+def test_sides_that_a_kernel_lacks_are_not_said_to_be_explored() -> None:
+    (one,) = explored("# kvet exploring pmd wx,block\n# kvet explored missing\n")
+    assert statement(one) == "pmd:wx,block: this kernel lacks one of the sides, no schedule was run"
+
+
+def test_where_no_memory_is_asked_for_that_is_said() -> None:
+    told = (
+        "# kvet exploring pmd dump,nomem\n"
+        "# kvet explore what no memory is asked for\n"
+        "# kvet explored nothing\n"
+    )
+    (one,) = explored(told)
+    assert statement(one) == "pmd:dump,nomem: no memory is asked for, nothing to explore"
+
+
 def test_the_record_gives_back_what_was_read() -> None:
     for one in explored(CLEAN + FAILING):
         assert msgspec.convert(plain(one), Exploration) == one

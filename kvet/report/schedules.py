@@ -56,6 +56,8 @@ def statement(one: Exploration) -> str:
     if one.ending == "nothing":
         why = one.what or "no table is ever replaced by a block"
         return f"{one.sides}: {why}, nothing to explore"
+    if one.ending == "missing":
+        return f"{one.sides}: this kernel lacks one of the sides, no schedule was run"
     if not one.bounds:
         done = f"{one.rounds} schedules were run"
         return f"{one.sides}: {done}, and the guest died in {one.failing or 'the next'}"

@@ -29,8 +29,12 @@ def _lacking(
             yield f"schedules of {sides} were not run"
     most = min(workload.complete, int(params.get("preemptions", workload.complete)))
     for one in attempt.explorations:
+        if one.ending == "missing":
+            yield f"schedules of {one.sides} were not run: this kernel lacks one of the sides"
+            continue
         least = min(most, NORMAL_GP_MOST) if one.normal_gp else most
-        # where no table is ever replaced there is nothing to run: the floor says so
+        # where no table is ever replaced there is nothing to run: the floor says so; a side
+        # without memory differs from the one with it only where memory is asked for
         if one.ending != "nothing" and one.completed < least:
             yield _unfinished(one, least)
 

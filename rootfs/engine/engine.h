@@ -11,6 +11,7 @@
  *   frees.c       where memory is given back, and kept until the round ends
  *   loop.c        rounds at random, with delays
  *   leak.c        objects that nobody gives back
+ *   memory.c      allocations that are refused to a side
  *   quarantine.c  pages that were given back, kept from the allocator and out of reach
  *
  * This header is for a race that is more than a file: it has probes, oracles and tasks of its

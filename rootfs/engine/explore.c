@@ -463,7 +463,11 @@ static int add_side(const char *name)
 
 	while (side->name && strcmp(side->name, name))
 		side++;
-	if (!side->name || kvet_nr_threads == KVET_MAX_SIDES)
+	if (!side->name) {
+		kvet_missing("side", name);
+		return -ENOENT;
+	}
+	if (kvet_nr_threads == KVET_MAX_SIDES)
 		return -EINVAL;
 	thread->side = side;
 	thread->number = kvet_nr_threads++;
@@ -481,6 +485,8 @@ int kvet_sides_choose(char *names)
 		ret = add_side(name);
 	if (!ret && kvet_nr_threads < 2)
 		ret = -EINVAL;
+	if (!ret && kvet_lacks_memory())
+		ret = kvet_memory_init();
 	return ret;
 }
 

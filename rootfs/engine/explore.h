@@ -180,6 +180,7 @@ void kvet_site_off(struct kvet_site *site);
 unsigned int kvet_points_drop_loops(void);
 unsigned long kvet_size_of(unsigned long addr);
 bool kvet_is_probed(unsigned long addr);
+bool kvet_is_explored(unsigned long pc);
 void kvet_points_show(struct seq_file *m);
 int kvet_site_name(char *text, size_t size, const struct kvet_site *site);
 void kvet_site_place(struct seq_file *m, const struct kvet_site *site);
@@ -199,6 +200,11 @@ enum kvet_outcome kvet_object_look(const struct kvet_access *access, unsigned lo
 void kvet_objects_drop(void);
 void kvet_object_show(struct seq_file *m);
 bool kvet_objects_wanted(void);
+
+/* memory.c */
+#define KVET_REFUSED	"allocations_refused"
+int kvet_memory_init(void);
+bool kvet_lacks_memory(void);
 
 /* leak.c */
 void kvet_leak_expect(unsigned long start, const char *name);

@@ -27,7 +27,8 @@ static uint preemptions = 2;
 static bool every_access;
 static char sides_text[64];
 static char name[KVET_NAME_LEN];
-static bool failed, running, nothing;
+static bool failed, running;
+static const char *nothing;	/* why there is nothing to explore */
 static unsigned long rounds;
 static u64 began;
 
@@ -55,6 +56,29 @@ static int choose(const char *form)
 	return strcmp(form, ONE_FORM) ? -EINVAL : 0;
 }
 
+/* 0, 1 when a side alone fails already, or -errno: -EOPNOTSUPP with a reason in @nothing. */
+static int record(const char *form)
+{
+	static char barren[64];		/* forms of rounds in which nothing happened */
+	bool poor = kvet_lacks_memory();
+	char word[16];
+	int ret;
+
+	nothing = kvet_race->nothing ?: "the sides do not meet";
+	snprintf(word, sizeof(word), " %s ", form);
+	/* what sides with memory do not do is not done without */
+	if (poor && strstr(barren, word))
+		return -EOPNOTSUPP;
+	ret = kvet_schedules_begin(preemptions, every_access);
+	if (ret != -EOPNOTSUPP)
+		nothing = NULL;
+	else if (poor)
+		nothing = "no memory is asked for";
+	else
+		strlcat(barren, word, sizeof(barren));
+	return ret;
+}
+
 static int begin(char *text)
 {
 	char *form = strsep(&text, " "), *sides = strsep(&text, " ");
@@ -74,12 +98,11 @@ static int begin(char *text)
 			return ret;
 	}
 	if (!ret)
-		ret = kvet_schedules_begin(preemptions, every_access);
+		ret = record(form);
 	if (!ret && text && *text)
 		ret = kvet_schedules_only(&only);
 	began = ktime_get_mono_fast_ns();
 	rounds = 0;
-	nothing = ret == -EOPNOTSUPP;
 	failed = ret > 0;
 	/* a side alone, in the first of the rounds that record them */
 	if (failed)
@@ -266,7 +289,7 @@ static int result_show(struct seq_file *m, void *v)
 	kvet_schedules_show(m);
 	seq_printf(m, "explore rounds %lu us %llu failed %d\n", rounds, us, failed);
 	if (nothing)
-		seq_printf(m, "explore what %s\n", kvet_race->nothing ?: "the sides do not meet");
+		seq_printf(m, "explore what %s\n", nothing);
 	if (!failed)
 		return 0;
 	seq_printf(m, "explore failing %s\n", name);

@@ -20,6 +20,7 @@ struct kvet_side {
 	char letter;		/* in schedules and diagrams: 'R' */
 	void (*run)(void);	/* its part of a round; may sleep, has to end by itself */
 	const char *title;	/* of its column, if the name says too little */
+	bool no_memory;		/* the race's functions get none while it runs */
 };
 
 struct kvet_race {

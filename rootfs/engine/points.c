@@ -260,6 +260,17 @@ bool kvet_is_probed(unsigned long addr)
 	return is_known(addr);
 }
 
+/* Is @pc in the text of a side? */
+bool kvet_is_explored(unsigned long pc)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_funcs; i++)
+		if (pc - funcs[i].addr < funcs[i].size)
+			return true;
+	return false;
+}
+
 void kvet_points_show(struct seq_file *m)
 {
 	unsigned int i;

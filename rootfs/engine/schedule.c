@@ -212,14 +212,14 @@ static int record(void (*look)(void))
 }
 
 /*
- * -EOPNOTSUPP where the count that the race needs stays as it is: nothing to explore.
+ * -EOPNOTSUPP where the count that the sides need stays as it is: nothing to explore.
  * Finds out what the sides share, what is a loop, and which probes are worth
  * their time: not those that were come to, and made no point. Those that nobody
  * has come to stay, for a path that is taken under another schedule.
  */
 static int prepare(void)
 {
-	const char *needs = kvet_race->needs;
+	const char *needs = kvet_lacks_memory() ? KVET_REFUSED : kvet_race->needs;
 	unsigned int i;
 	long before;
 	int ret;

@@ -64,13 +64,18 @@ static void open_doors(void)
 			doors[i].file = filp_open(doors[i].name, O_RDONLY, 0);
 }
 
+static bool has_door(unsigned int door)
+{
+	return !IS_ERR_OR_NULL(doors[door].file) && doors[door].file->f_op->read;
+}
+
 /* False where there is no such file. */
 static bool read_door(unsigned int door)
 {
 	struct file *file = doors[door].file;
 	loff_t pos = 0;
 
-	if (IS_ERR_OR_NULL(file) || !file->f_op->read)
+	if (!has_door(door))
 		return false;
 	/* no address of user space: the dump is made, and its copy refused */
 	file->f_op->read(file, (char __force __user *)buffers[0], DUMP_BYTES, &pos);
@@ -87,7 +92,6 @@ static int choose(const char *level)
 		user_mm = get_task_mm(current);
 	if (!user_mm)
 		return -EINVAL;
-	open_doors();
 	if (range.area)
 		return 0;
 	range.area = kvet_sym.get_vm_area(2 * PUD_SIZE, VM_IOREMAP, VMALLOC_END - 16 * PUD_SIZE,
@@ -248,13 +252,15 @@ static struct kvet_side sides[] = {
 	  "free (block over a table, by a task of user space)" },
 	{ "signal", 'S', free_killed,
 	  "free (block over a table, by a task that is being killed)" },
+	{ "nomem", 'M', free_by_block, "free (block over a table, without memory)", true },
+	{ "dump-nomem", 'N', walk_dump_too, "walk (dump, without memory)", true },
 	{ "wx", 'X', walk_wx, "walk (W+X check)" },
 	{ }
 };
 
 static bool walks(const struct kvet_side *side)
 {
-	return side && strchr("WXVK", side->letter);
+	return side && strchr("WXVKN", side->letter);
 }
 
 static int narrow(struct kprobe *probe, struct pt_regs *regs)
@@ -294,7 +300,8 @@ static int prepare(void)
 {
 	unsigned int i;
 
-	if (!kvet_can_check_wx())
+	open_doors();
+	if (!kvet_can_check_wx() && !has_door(WX))
 		sides[ARRAY_SIZE(sides) - 2].name = NULL;
 	for (i = 0; i < ARRAY_SIZE(buffers); i++) {
 		buffers[i] = vmalloc(DUMP_BYTES);
