@@ -197,7 +197,7 @@ static void mark_worth(void)
 	}
 }
 
-/* Records each side alone, in all orders, and does with what happened what @look does. */
+/* Runs each side alone, in all orders, and does with what happened what @look does. */
 static int record(void (*look)(void))
 {
 	struct kvet_schedule plan = { };
@@ -205,7 +205,7 @@ static int record(void (*look)(void))
 
 	for (plan.first = 0; plan.first < kvet_nr_threads && !ret; plan.first++) {
 		ret = run_once(&plan);
-		if (!ret)
+		if (!ret && look)
 			look();
 	}
 	return ret;
@@ -213,28 +213,39 @@ static int record(void (*look)(void))
 
 /*
  * -EOPNOTSUPP where the count that the sides need stays as it is: nothing to explore.
+ * Probes are as the sides before have left them: what looped there may do so here
+ * for each page of a gigabyte, which takes half a minute with all probes on.
+ */
+static int try_sides(void)
+{
+	const char *needs = kvet_lacks_memory() ? KVET_REFUSED : kvet_race->needs;
+	long before = needs ? kvet_counted(needs) : 0;
+	int ret = needs ? record(NULL) : 0;
+
+	return !ret && needs && kvet_counted(needs) == before ? -EOPNOTSUPP : ret;
+}
+
+/*
  * Finds out what the sides share, what is a loop, and which probes are worth
  * their time: not those that were come to, and made no point. Those that nobody
  * has come to stay, for a path that is taken under another schedule.
  */
 static int prepare(void)
 {
-	const char *needs = kvet_lacks_memory() ? KVET_REFUSED : kvet_race->needs;
 	unsigned int i;
-	long before;
 	int ret;
 
 	nr_shared = 0;
+	ret = try_sides();
+	if (ret)
+		return ret;
 	kvet_points_reset();
 	for (i = 0; i < kvet_nr_sites; i++) {
 		kvet_sites[i].loop = false;
 		kvet_sites[i].seen = false;
 		kvet_sites[i].worth = false;
 	}
-	before = needs ? kvet_counted(needs) : 0;
 	ret = record(find_shared);
-	if (!ret && needs && kvet_counted(needs) == before)
-		return -EOPNOTSUPP;
 	if (!ret)
 		ret = record(mark_worth);
 	for (i = 0; i < kvet_nr_sites && !ret; i++)
