@@ -127,6 +127,15 @@ def test_the_diagram_has_one_column_a_thread_and_time_downwards() -> None:
     assert lines[-1].startswith("Here W fails: an entry that was cleared")
 
 
+def test_a_call_that_got_no_memory_is_told() -> None:
+    at = "# kvet explore-event F store pmd_free_pte_page+0x44"
+    refused = "# kvet explore-event F call pmd_free_pte_page+0x40/0xcc 1 __kmalloc_cache_noprof"
+    quiet = explored(FAILING.replace(at, f"{refused}\n{at}"))
+    assert not any("kmalloc" in line for line in diagram(quiet[0]))
+    told = explored(FAILING.replace(at, f"{refused} 0\n{at}"))
+    assert any("call __kmalloc_cache_noprof -> 0" in line for line in diagram(told[0]))
+
+
 def test_the_step_that_fails_and_the_hand_overs_are_told_apart() -> None:
     found = drawn(explored(FAILING)[0])
     assert found is not None

@@ -173,12 +173,13 @@ def _step(event: ScheduleEvent, column: int, *, fails: bool) -> Step | None:
     kind, target = event.kind, event.target
     if kind in HANDED:
         return Step(column, HANDED[kind], mood="handed")
-    telling = kind != "call" or any(t in target for t in TELLING)
+    # the one call with a value is that for memory which there was none of
+    telling = kind != "call" or event.value or any(t in target for t in TELLING)
     if not fails and (kind == "barrier" or not telling):
         return None
     what = f"{kind} {target}".strip()
-    if kind in ACCESSES and event.value:
-        what += f" {'->' if kind == 'load' else '='} {event.value}"
+    if event.value and kind in (*ACCESSES, "call"):
+        what += f" {'->' if kind in ('load', 'call') else '='} {event.value}"
     place = event.location or ("" if event.source else event.func)
     return Step(column, what, place, event.source, "fails" if fails else "")
 

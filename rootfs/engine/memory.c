@@ -40,6 +40,21 @@ static struct allocator {
 	{ "get_zeroed_page_noprof", 0 },
 };
 
+/* The call is the side's last event: what it got is told with it. */
+static void tell_refused(void)
+{
+	unsigned int count = atomic_read(&kvet_round.nr_events);
+	struct kvet_event *last;
+
+	if (!count || count > KVET_MAX_EVENTS)
+		return;
+	last = &kvet_round.events[count - 1];
+	if (last->access.kind != KVET_CALL || kvet_threads[last->side].task != current)
+		return;
+	last->access.value = 0;
+	last->access.known = true;
+}
+
 static int refuse(struct kprobe *probe, struct pt_regs *regs)
 {
 	const struct allocator *asked = container_of(probe, struct allocator, probe);
@@ -50,6 +65,7 @@ static int refuse(struct kprobe *probe, struct pt_regs *regs)
 	    !kvet_is_explored(regs->regs[30]))
 		return 0;
 	kvet_hit(KVET_REFUSED);
+	tell_refused();
 	regs->regs[0] = 0;
 	regs->pc = regs->regs[30];
 	return 1;
