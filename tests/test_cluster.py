@@ -25,6 +25,7 @@ from tests.torture.bench import (
     stopped_clock,
 )
 from tests.torture.workers import cancels
+from tests.versions import AXES, BREACH, HARMLESS, mailbox
 
 pytest.importorskip("distributed")
 CANCELS = 5  # `make torture` has ten times as many
@@ -105,6 +106,26 @@ def test_a_single_variant_is_judged_on_workers_as_well(
     _, _, _, out, *where = cluster.words("", tmp_path)
     text = clear(bench.go("run", *what, "--workload", "race", "--out", out, *where), 0)
     assert "1 workers, 1 boots at a time" in text
+    assert list(cluster.cache(0).glob("artifacts/*"))
+
+
+def test_a_night_runs_on_workers(bench: Bench, cluster: LocalCluster, tmp_path: Path) -> None:
+    cluster.add_worker()
+    matrix = bench.matrix("stock", "broken")
+    _, _, _, out, *where = cluster.words("", tmp_path)
+    text = clear(bench.go("nightly", matrix, "--out", out, *where), 0)
+    assert "1 workers, 1 boots at a time" in text
+    assert list(cluster.cache(0).glob("artifacts/*"))
+    assert list(tmp_path.glob("*/nightly.json"))
+
+
+def test_a_bisection_boots_on_workers(bench: Bench, cluster: LocalCluster, tmp_path: Path) -> None:
+    cluster.add_worker("--boot", "2")
+    mbox = mailbox(bench.project, "a.mbox", [HARMLESS, BREACH, ("notes", "", "1\n")])
+    _, _, _, out, *where = cluster.words("", tmp_path)
+    text = clear(bench.go("bisect", "--series", str(mbox), *AXES, "--out", out, *where), 0)
+    assert "1 workers, 2 boots at a time" in text
+    assert "patch 2/3 'mm: change 2' brings it in" in text
     assert list(cluster.cache(0).glob("artifacts/*"))
 
 

@@ -15,7 +15,7 @@ import pytest
 from kvet.boot_host import BootHost
 from kvet.errors import InfraError
 from kvet.model import Machine
-from kvet.run.executor import open_executor
+from kvet.run.executor import open_executor, places_of
 from kvet.run.plan import Plan
 from kvet.run.remote import QEMU_MIB, Offer, dashboard, kind, needs, pack, unpack
 
@@ -91,6 +91,6 @@ def test_who_has_no_dask_is_told_how_to_get_it(
     monkeypatch.delitem(sys.modules, "kvet.run.worker", raising=False)
     plan = Plan(name="m", cells=(), out=tmp_path, executor="tcp://127.0.0.1:1")
     wanted = pytest.raises(InfraError, match="--executor needs distributed")
-    with wanted as told, open_executor(plan, print):
+    with wanted as told, open_executor(places_of(plan), print):
         pytest.fail("there is nobody to boot")
     assert told.value.hint == ".venv/bin/pip install -e '.[executor]'"

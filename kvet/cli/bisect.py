@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvet.cli.options import Commands, Spelling, add_command, folder, positive
+from kvet.cli.options import (
+    Commands,
+    Spelling,
+    add_command,
+    add_executor_options,
+    folder,
+    positive,
+)
 from kvet.errors import ExitCode, UserError
 from kvet.paths import RESULTS
 from kvet.plan.schemas import TOOLCHAIN
@@ -52,6 +60,7 @@ def add_bisect(commands: Commands) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of all attempts")
     parser.add_argument("--jobs", type=positive, metavar="N", help="boots at a time")
+    add_executor_options(parser)
     parser.add_argument("--out", type=folder, metavar="DIR", help="where runs go")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the answer")
     parser.set_defaults(command=bisect_command)
@@ -90,7 +99,12 @@ def bisect_command(options: argparse.Namespace) -> int:
     out, asked = _asked(options)
     with make_ui(quiet=options.quiet, plain=True) as ui:
         events = Events(ui)
-        bisection = _bisection(out, asked, options.jobs or 0, events)
+        bisection = dataclasses.replace(
+            _bisection(out, asked, events),
+            jobs=options.jobs or 0,
+            executor=options.executor,
+            store=options.store or "",
+        )
         bisector = Bisector(bisection, cache=cache_root(), events=events)
         try:
             bisector.run()
@@ -129,7 +143,6 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Asked]:
 
 def _kept_series(asked: Asked, out: Path) -> Asked:
     """The same with a copy of the series: it may be a mail on standard input."""
-    import dataclasses
     import tempfile
 
     from kvet.run.base import Choice
@@ -154,7 +167,7 @@ def _kept_series(asked: Asked, out: Path) -> Asked:
     return dataclasses.replace(asked, kernel=kernel)
 
 
-def _bisection(out: Path, asked: Asked, jobs: int, events: Events) -> Bisection:
+def _bisection(out: Path, asked: Asked, events: Events) -> Bisection:
     """What is asked with its source at hand."""
     from kvet.build.builder import Builder
     from kvet.cache import cache_root
@@ -195,7 +208,6 @@ def _bisection(out: Path, asked: Asked, jobs: int, events: Events) -> Bisection:
         title=asked.title,
         toolchain=asked.toolchain,
         seed=asked.seed,
-        jobs=jobs,
         foreign=not asked.tree,
     )
 

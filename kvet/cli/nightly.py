@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kvet import garbage
@@ -89,7 +89,7 @@ class NightlyRequest:
 
     `against` None is the last good night; `keep` nights stay whole; of the cache stays what
     was used in the last `cache_days` days, `cache_most` bytes at most (None: whatever that is);
-    `jobs` 0 fits the host.
+    `jobs` 0 fits the host; with `executor` the workers behind it build and boot.
     """
 
     matrix: Path
@@ -100,8 +100,15 @@ class NightlyRequest:
     against: Path | None = None
     site: Path | None = None
     jobs: int = 0
+    executor: str = ""
+    store: str = ""
     quiet: bool = False
     plain: bool = False
+
+    @property
+    def effort(self) -> Effort:
+        """How each run of the night is carried out."""
+        return Effort(self.results, jobs=self.jobs, executor=self.executor, store=self.store)
 
 
 def run_night(request: NightlyRequest, library: Library) -> int:
@@ -130,8 +137,7 @@ def run_night(request: NightlyRequest, library: Library) -> int:
 
 def _watch(request: NightlyRequest, path: Path, library: Library) -> list[int]:
     """Judge what is new in the places that the file `path` names."""
-    effort = Effort(request.results, jobs=request.jobs)
-    watched = WatchRequest(path, effort, quiet=request.quiet, plain=request.plain)
+    watched = WatchRequest(path, request.effort, quiet=request.quiet, plain=request.plain)
     try:
         return watch(watched, library)
     except KvetError as error:  # the night of the matrix stands
@@ -193,7 +199,7 @@ def _run(
     """Run what is left of the matrix: the run's directory (None without results) and exit code."""
     asked = MatrixRequest(
         request.matrix,
-        Effort(request.results, jobs=request.jobs, command=tuple(sys.argv[1:])),
+        replace(request.effort, command=tuple(sys.argv[1:])),
         exclude=tuple(one.glob for one in left_out),
     )
     plan = record_plan(plan_matrix(asked, library))

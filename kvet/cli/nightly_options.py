@@ -10,6 +10,7 @@ from kvet.cli import run
 from kvet.cli.options import (
     Commands,
     add_command,
+    add_executor_options,
     add_out,
     add_output_options,
     days,
@@ -62,6 +63,7 @@ def add_nightly(commands: Commands) -> None:
     )
     parser.add_argument("--site", type=Path, metavar="DIR", help="write the static site as well")
     parser.add_argument("--jobs", type=positive, metavar="N", help="boots at a time")
+    add_executor_options(parser)
     add_out(parser)
     add_output_options(parser)
     parser.set_defaults(command=nightly_command)
@@ -82,6 +84,8 @@ def nightly_command(options: argparse.Namespace) -> int:
         cache_days=options.cache_days,
         cache_most=options.cache_size,
         jobs=options.jobs or 0,
+        executor=options.executor,
+        store=options.store or "",
         quiet=options.quiet,
         plain=options.plain,
     )

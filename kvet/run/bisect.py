@@ -7,7 +7,6 @@ Every attempt and every step is on disk when it ends, so an interrupted bisectio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from kvet.run.bisecting import (
     decide,
     most_common,
 )
+from kvet.run.executor import Places, boots_of, open_executor
 from kvet.run.guest_layers import guest_layers
 from kvet.run.plan import boots_at_once
 from kvet.source.git import Repo
@@ -56,6 +56,7 @@ class Bisection:
     """What is bisected: `points` from the good end to the bad one, as `cell` is run.
 
     `title` narrows what counts as the finding; `foreign` says that the code is not the user's.
+    With `executor` the workers behind it boot, and this host builds.
     """
 
     points: Sequence[Point]
@@ -67,6 +68,8 @@ class Bisection:
     toolchain: str = "gcc"
     seed: int = 1
     jobs: int = 0
+    executor: str = ""
+    store: str = ""
     foreign: bool = False
 
 
@@ -102,7 +105,14 @@ class Bisector:
         self.builder = _Builder(cache, bisection.repo)
         self.toolchain = find_toolchain(bisection.toolchain)
         self.layers = initramfs.base_layers(cache, events=events)
-        self.jobs = boots_at_once(bisection.jobs, bisection.cell.machine.vcpus)
+        machine = bisection.cell.machine
+        self.places = Places(
+            bisection.out.name,
+            (machine,),
+            boots_at_once(bisection.jobs, machine.vcpus),
+            bisection.executor,
+            bisection.store,
+        )
         names = tuple(point.name for point in bisection.points)
         path = bisection.out / "bisect.json"
         self.state: State = read_as(path, State) if path.exists() else State(names=names)
@@ -117,12 +127,14 @@ class Bisector:
     def run(self) -> State:
         """Bisect to the end. Raises UserError when the bad end does not show the finding."""
         require_sandbox()
-        if self.state.rate is None:
-            self._see_bad_end()
-        while (number := self.search.next()) is not None:
-            step = self._try(number)
-            self._keep(replace(self.state, steps={**self.state.steps, number: step}))
-            self.events.note(self.told(step))
+        with open_executor(self.places, self.events.note) as self.executor:
+            self.jobs = boots_of(self.executor, self.places)
+            if self.state.rate is None:
+                self._see_bad_end()
+            while (number := self.search.next()) is not None:
+                step = self._try(number)
+                self._keep(replace(self.state, steps={**self.state.steps, number: step}))
+                self.events.note(self.told(step))
         return self.state
 
     def told(self, step: Step) -> str:
@@ -224,8 +236,7 @@ class Bisector:
         """The attempts and as many fresh ones as `boots`, at one time."""
         first = max((a.n for a in attempts), default=0) + 1
         requests = [self._request(number, build, n) for n in range(first, first + max(1, boots))]
-        with ThreadPoolExecutor(self.jobs) as executor:
-            made = list(executor.map(run_attempt, requests))
+        made = list(self.executor.map(run_attempt, requests))
         for attempt in made:
             title = attempt.findings[0].title if attempt.findings else attempt.detail
             ended = Ended(attempt.n, attempt.status, attempt.ending, title)

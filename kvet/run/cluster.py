@@ -129,6 +129,12 @@ class Cluster:
             raise InfraError(done.fault)
         return self._taken(done.boot, done.digest, task.pack, request.folder)
 
+    def boots_at_once(self, machines: Iterable[Machine]) -> int:
+        """How many boots of these machines the workers offer at a time."""
+        hosts = [boot_host(machine) for machine in machines]
+        fit = [o for o in self._look() if any(_fits(o, host) for host in hosts)]
+        return max(1, sum(o.boot for o in fit))
+
     def builds_at_once(self, toolchain: Toolchain) -> int:
         """How many builds with that compiler the workers offer to make at a time."""
         return sum(o.build for o in self._look() if _builder(toolchain) in o.builders)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from kvet.build.request import BuildRequest
 from kvet.build.toolchain import Toolchain
 from kvet.cache import cache_root
 from kvet.errors import InfraError
-from kvet.model import Build
+from kvet.model import Build, Machine
 from kvet.run.plan import Plan, jobs_of
 
 if TYPE_CHECKING:
@@ -36,18 +36,47 @@ class Builders:
     cancel: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the guests of `run` boot: `jobs` at a time on this host.
+
+    With `executor` (tcp://...) on the workers behind it that can play `machines`; files go
+    through the store at `store`, '' for a directory of the cache.
+    """
+
+    run: str
+    machines: Sequence[Machine]
+    jobs: int
+    executor: str = ""
+    store: str = ""
+
+
+def places_of(plan: Plan) -> Places:
+    """Where the boots of a plan run."""
+    machines = {cell.machine.name: cell.machine for cell in plan.cells}
+    jobs = 0 if plan.executor else jobs_of(plan)
+    return Places(plan.run_id, tuple(machines.values()), jobs, plan.executor, plan.store)
+
+
 @contextmanager
-def open_executor(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
-    """Threads of this host, or with `plan.executor` (tcp://...) the workers behind it.
+def open_executor(places: Places, say: Callable[[str], None]) -> Iterator[Executor]:
+    """Threads of this host, or the workers of a scheduler.
 
     Raises InfraError when dask.distributed is not installed, or nobody is there.
     """
-    if plan.executor:
-        with _workers(plan, say) as executor:
+    if places.executor:
+        with _workers(places, say) as executor:
             yield executor
         return
-    with local_threads(jobs_of(plan)) as executor:
+    with local_threads(places.jobs) as executor:
         yield executor
+
+
+def boots_of(executor: Executor, places: Places) -> int:
+    """How many boots `executor` has room for at a time."""
+    if isinstance(executor, _Attempts):
+        return executor.cluster.boots_at_once(places.machines)
+    return places.jobs
 
 
 def local_threads(jobs: int) -> Executor:
@@ -56,18 +85,17 @@ def local_threads(jobs: int) -> Executor:
 
 
 @contextmanager
-def _workers(plan: Plan, say: Callable[[str], None]) -> Iterator[Executor]:
+def _workers(places: Places, say: Callable[[str], None]) -> Iterator[Executor]:
     try:
         from kvet.run.cluster import Cluster, ClusterRequest
     except ModuleNotFoundError as error:
         raise InfraError(
             f"--executor needs {error.name}", hint=".venv/bin/pip install -e '.[executor]'"
         ) from error
-    store = plan.store or str(cache_root() / "store")
-    cluster = Cluster(ClusterRequest(plan.executor, store, plan.run_id), say)
+    store = places.store or str(cache_root() / "store")
+    cluster = Cluster(ClusterRequest(places.executor, store, places.run), say)
     try:
-        machines = {cell.machine.name: cell.machine for cell in plan.cells}
-        cluster.wait_for_workers(machines.values())
+        cluster.wait_for_workers(places.machines)
         with _Attempts(cluster) as executor:
             try:
                 yield executor

@@ -37,7 +37,7 @@ from kvet.run.ahead import built_ahead
 from kvet.run.attempt import AttemptRequest, run_attempt, seed_for
 from kvet.run.cell_run import CellRun, measured_pairs, needs_more, open_runs
 from kvet.run.each_patch import prefix_request, try_prefixes
-from kvet.run.executor import Builders, builders_of, local_threads, open_executor
+from kvet.run.executor import Builders, builders_of, local_threads, open_executor, places_of
 from kvet.run.guest_layers import guest_layers
 from kvet.run.order import batches, built_waves
 from kvet.run.plan import Plan, boots_at_once, jobs_of, spec_of
@@ -87,7 +87,7 @@ class Runner:
                 Event("plan", "run", run.cell.id, total=wanted, jobs=jobs_of(self.plan))
             )
         try:
-            with open_executor(self.plan, self.events.note) as executor:
+            with open_executor(places_of(self.plan), self.events.note) as executor:
                 self._builders = builders_of(executor, self.builder, self.toolchain)
                 with closing(self._waves()) as each:
                     for wave in each:

@@ -112,9 +112,14 @@ class Bench:
 
     def add(self, name: str, scenario: str = "", edit: tuple[str, str, str] | None = None) -> None:
         """One more candidate, whose guest plays `scenario`, and whose source has `edit` made."""
+        self.project.variant(name, "candidate", scenario, edit)
+
+    @property
+    def project(self) -> FakeProject:
+        """What lies in the checkout, to add to."""
         project = FakeProject.__new__(FakeProject)
         project.root = self.checkout
-        project.variant(name, "candidate", scenario, edit)
+        return project
 
     def matrix(self, *variants: str, attempts: int = 2) -> str:
         """Write a matrix of these variants; its path."""
