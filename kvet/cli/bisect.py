@@ -94,6 +94,7 @@ def bisect_command(options: argparse.Namespace) -> int:
     from kvet.cache import cache_root
     from kvet.events import Events
     from kvet.run.bisect import Bisector
+    from kvet.run.planning import check_boards
     from kvet.terminal import make_ui
 
     out, asked = _asked(options)
@@ -105,6 +106,7 @@ def bisect_command(options: argparse.Namespace) -> int:
             executor=options.executor,
             store=options.store or "",
         )
+        check_boards((bisection.cell,), bisection.executor)
         bisector = Bisector(bisection, cache=cache_root(), events=events)
         try:
             bisector.run()
