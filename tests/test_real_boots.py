@@ -137,3 +137,17 @@ def test_the_guests_memory_at_the_finding_is_kept_and_opens(
     assert re.search(r"^init_mm\.mmap_lock\n  count 0x[0-9a-f]+", text, re.MULTILINE)
     # what was followed may be a cleared entry, which leads nowhere
     assert re.search(r"^  pgd\[\d+\] = 0x[0-9a-f]{16}  (table|none)", text, re.MULTILINE)
+
+
+def test_schedules_show_what_goes_wrong_without_memory(tmp_path: Path) -> None:
+    mutant = PROJECT / "tests/mutants/no-memory-left-out"
+    words = ("--variant", str(mutant), "--workload", "ptdump-explore", "--out", str(tmp_path))
+    done = harness("run", *words)
+    assert done.returncode == 1, done.stdout.decode() + done.stderr.decode()
+    record = read_record(next(p for p in tmp_path.iterdir() if p.name != "latest") / "results.json")
+    assert cell(record, "nolock").conclusion == "FAIL"
+    (attempt,) = cell(record, mutant.name).attempts
+    *clean, failed = attempt.explorations
+    assert failed.sides == "pmd:dump,nomem" and failed.accesses
+    assert len(clean) == 6 and all(one.ending == "all" for one in clean)
+    assert re.search(r"call __kmalloc\w* -> 0", done.stdout.decode())
