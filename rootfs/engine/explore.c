@@ -465,7 +465,7 @@ static int add_side(const char *name)
 		side++;
 	if (!side->name) {
 		kvet_missing("side", name);
-		return -ENOENT;
+		return -ENODEV;
 	}
 	if (kvet_nr_threads == KVET_MAX_SIDES)
 		return -EINVAL;

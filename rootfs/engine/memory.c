@@ -85,7 +85,7 @@ bool kvet_lacks_memory(void)
 	return false;
 }
 
-/* The probes are made for the first side that wants them; 0 or -ENOENT. */
+/* The probes are made for the first side that wants them; 0 or -ENODEV. */
 int kvet_memory_init(void)
 {
 	static unsigned int there;
@@ -101,5 +101,5 @@ int kvet_memory_init(void)
 	if (there)
 		return 0;
 	kvet_missing("probe", "kmalloc");
-	return -ENOENT;
+	return -ENODEV;
 }

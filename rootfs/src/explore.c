@@ -84,7 +84,7 @@ static int explore(const char *sides, const char *schedule, double until, struct
 	say("# kvet exploring %s", sides);
 	if (write_file(SIDES, text)) {
 		/* a side that this kernel lacks: the module's last state says which */
-		if (errno == ENOENT) {
+		if (errno == ENODEV) {
 			say("# kvet explored missing");
 			return 0;
 		}
