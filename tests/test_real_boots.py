@@ -31,7 +31,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, str, Pat
     results = tmp_path_factory.mktemp("results")
     done = harness("run-matrix", str(PROJECT / "configs/smoke.yaml"), "--out", str(results))
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    run = next(p for p in results.iterdir() if p.name != "latest")
+    run = (results / "latest").resolve(strict=True)
     record = read_record(run / "results.json")
     return record, done.stdout.decode(), run
 
@@ -141,10 +141,11 @@ def test_the_guests_memory_at_the_finding_is_kept_and_opens(
 
 def test_schedules_show_what_goes_wrong_without_memory(tmp_path: Path) -> None:
     mutant = PROJECT / "tests/mutants/no-memory-left-out"
-    words = ("--variant", str(mutant), "--workload", "ptdump-explore", "--out", str(tmp_path))
+    results = tmp_path / "results"  # tmp_path is also what the tests have for a home
+    words = ("--variant", str(mutant), "--workload", "ptdump-explore", "--out", str(results))
     done = harness("run", *words)
     assert done.returncode == 1, done.stdout.decode() + done.stderr.decode()
-    record = read_record(next(p for p in tmp_path.iterdir() if p.name != "latest") / "results.json")
+    record = read_record((results / "latest").resolve(strict=True) / "results.json")
     assert cell(record, "nolock").conclusion == "FAIL"
     (attempt,) = cell(record, mutant.name).attempts
     *clean, failed = attempt.explorations
