@@ -70,7 +70,7 @@ def _shared_tail(sample: list[str]) -> Callable[[str], str] | None:
     end = lines[total // 2][-1]
     # few lines decide for most logs
     few = lines[:: max(total // 8, 1)]
-    if sum(map(_ends_with_level, few)) >= 0.7 * len(few):
+    if _most_end_with_level(few):
         levels = sum(map(_ends_with_level, lines)) >= 0.9 * total
         return (lambda line: _LEVEL_TAIL.sub("", line)) if levels else None
     if sum(line[-1] == end for line in few) < 0.7 * len(few):
@@ -79,6 +79,16 @@ def _shared_tail(sample: list[str]) -> Callable[[str], str] | None:
         return None
     tail = _longest_tail(lines)
     return (lambda line: line.removesuffix(tail)) if tail else None
+
+
+def _most_end_with_level(lines: list[str]) -> bool:
+    """Whether seven of ten do; a few that do not are enough to tell."""
+    left = len(lines) - 0.7 * len(lines)
+    for line in lines:
+        left -= not _ends_with_level(line)
+        if left < 0:
+            return False
+    return True
 
 
 def _ends_with_level(line: str) -> bool:

@@ -92,21 +92,23 @@ def strange(text: str, looked: Sequence[Looked]) -> list[Sample]:
 
 def _unanchored(line: str) -> int:
     """Where in `line` the first text begins that some row fits; 0 when none does."""
-    rows = (row for row in table().rows if row.has in line and not row.timed and not row.reboot)
+    near = (head for word, heads in _heads() if word in line for head in heads)
+    rows = (one.row for one in near if one.has in line and not (one.row.timed or one.row.reboot))
     found = (row.regex.search(line) for row in rows)
     return min((match.start() for match in found if match), default=0)
 
 
 def _places(text: str) -> list[int]:
     """Where the first look finds something, in order."""
-    fast = _fast_look() if text.isascii() else None
-    found = fast.finditer(text.encode()) if fast else table().look.finditer(text)
+    fast = _fast_look()
+    # "?" for each character that is not ASCII: then places in bytes are places in the text
+    found = fast.finditer(text.encode("ascii", "replace")) if fast else table().look.finditer(text)
     return [match.start() for match in found]
 
 
 @cache
 def _fast_look() -> Any:
-    """The same for the bytes of ASCII text: RE2 reads each once, `re` tries at every letter.
+    """The same for ASCII bytes: RE2 reads each once, `re` tries at every letter.
 
     None on a machine for which there is no RE2.
     """
@@ -126,6 +128,8 @@ def fitting_row(body: str, *, timed: bool) -> Row | None:
     """The first row whose head fits a line's own text."""
     best: _Head | None = None
     for word, heads in _heads():
+        if best is not None and heads[0].place > best.place:
+            break
         if word in body:
             for head in heads:
                 if best is not None and head.place > best.place:
@@ -138,7 +142,10 @@ def fitting_row(body: str, *, timed: bool) -> Row | None:
 
 @cache
 def _heads() -> tuple[tuple[str, tuple[_Head, ...]], ...]:
-    """The rows by the first word of their literal: most lines hold none of these words."""
+    """The rows by the first word of their literal: most lines hold none of these words.
+
+    Groups and the rows in each are in the order of the table.
+    """
     groups: dict[str, list[_Head]] = {}
     for place, row in enumerate(table().rows):
         word = row.has.split(" ", 1)[0]

@@ -141,13 +141,17 @@ def _after_last_stamp(line: str, upto: int) -> Stripped:
     return Stripped(last[1], last[2] or "", line[last.end() : last.end() + MAX_LINE], last.end())
 
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-B0-2]|\x1b[=>]|\^\[\[[0-9;]*m")
+# one letter in front of each: `re` looks for that alone ten times faster
+_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-B0-2]|[=>])")
+_SHOWN_ESCAPES = re.compile(r"\^\[\[[0-9;]*m")
 
 
 def clean(text: str) -> str:
     """Remove terminal escapes, NULs and carriage returns; the lines stay the same lines."""
-    if "\x1b" in text or ("^" in text and "^[[" in text):
+    if "\x1b" in text:
         text = _ESCAPES.sub("", text)
+    if "^[[" in text:
+        text = _SHOWN_ESCAPES.sub("", text)
     if "\0" in text:
         text = text.replace("\0", "")
     if "\r" in text:
