@@ -18,10 +18,11 @@ MAX_LINE = 4096
 TAGGED, UNTAGGED = ".000", ".0000"
 """Stamps of lines that had none: a logger said that they are the kernel's, or said nothing."""
 
-_STAMP = r"\[ *(\d*\.\d{3,9})\]"
-_CALLER = r"(?:\[ *([CT]\d+)\])?"
+# tried on every line: digits without those of other scripts, and nothing tried twice
+_STAMP = r"\[ *+([0-9]*+\.[0-9]{3,9}+)\]"
+_CALLER = r"(?:\[ *+([CT][0-9]++)\])?+"
 PLAIN = re.compile(_STAMP + _CALLER + r" ?")
-PLAIN_LINES = re.compile(rf"^(?:{_STAMP}{_CALLER} ?)?(.*)$", re.MULTILINE)
+PLAIN_LINES = re.compile(rf"^(?:{_STAMP}{_CALLER} ?+)?+(.*+)", re.MULTILINE)
 """For many lines at once: stamp, caller and text of each; other forms count as text."""
 
 PLAIN_CONTEXT = re.compile(r"(?:[CT]\d+)?")
