@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kvet.boards import Board
 from kvet.boot_host import BootHost
@@ -264,20 +264,20 @@ class Cell:
         return str(self.cell_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # frozen, each of a log's thousands costs four times
 class Frame:
     """One line of a call trace; `location` is file:line once symbolised.
 
     `side` tells the stacks of a two-sided finding apart: walk or free.
     """
 
-    func: str
-    offset: str = ""
-    module: str = ""
-    location: str = ""
-    source: str = ""
-    touched: bool = False
-    side: str = ""
+    func: Final[str]
+    offset: Final[str] = ""
+    module: Final[str] = ""
+    location: Final[str] = ""
+    source: Final[str] = ""
+    touched: Final[bool] = False
+    side: Final[str] = ""
 
 
 @dataclass(frozen=True, slots=True)

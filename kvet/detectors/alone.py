@@ -11,6 +11,7 @@ import re
 
 from kvet.detectors.frames import ARM_FRAME, BARE_FRAME, FRAME
 from kvet.detectors.lines import strip
+from kvet.detectors.search import holds
 from kvet.detectors.splat import Hit
 from kvet.detectors.table import Row, table
 
@@ -32,9 +33,9 @@ _NO_DEFECT = re.compile(
 
 def may_hold_trace(text: str) -> bool:
     """Whether `text` is short, holds what traces begin with, and nothing that explains one."""
-    if text.count("\n") > MOST_LINES or not _START.search(text):
+    if text.count("\n") > MOST_LINES or not holds(_START, text):
         return False
-    return _NO_DEFECT.search(text) is None
+    return not holds(_NO_DEFECT, text)
 
 
 def trace_alone(text: str) -> Hit | None:

@@ -6,17 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvet.detectors.lines import MAX_LINE, NO_PROCESS, PLAIN, UNTAGGED, Stripped, strip
 from kvet.detectors.prefix import Sample, recurs
+from kvet.detectors.search import places
 from kvet.detectors.splat import Hit, Splat, Stop
 from kvet.detectors.table import Row, table
-
-try:
-    import re2
-except ImportError:
-    re2 = None
 
 MAX_STRANGE = 1000
 NO_STOP = Stop(1 << 60)
@@ -39,7 +35,7 @@ def look(text: str) -> list[Looked]:
     """Every line of `text` that may begin a splat, in order."""
     found = []
     done = 0
-    for place in _places(text):
+    for place in places(table().look, text):
         if place < done:
             continue
         start = text.rfind("\n", 0, place) + 1
@@ -53,7 +49,9 @@ def look(text: str) -> list[Looked]:
         if glued and stripped.stamp:
             body = body[glued.start() :]
             row = fitting_row(body, timed=True)
-        found.append(Looked(start, line, stripped._replace(text=body), row))
+        if body is not stripped.text:
+            stripped = stripped._replace(text=body)
+        found.append(Looked(start, line, stripped, row))
     return found
 
 
@@ -96,23 +94,6 @@ def _unanchored(line: str) -> int:
     rows = (one.row for one in near if one.has in line and not (one.row.timed or one.row.reboot))
     found = (row.regex.search(line) for row in rows)
     return min((match.start() for match in found if match), default=0)
-
-
-def _places(text: str) -> list[int]:
-    """Where the first look finds something, in order."""
-    fast = _fast_look()
-    # "?" for each character that is not ASCII: then places in bytes are places in the text
-    found = fast.finditer(text.encode("ascii", "replace")) if fast else table().look.finditer(text)
-    return [match.start() for match in found]
-
-
-@cache
-def _fast_look() -> Any:
-    """The same for ASCII bytes: RE2 reads each once, `re` tries at every letter.
-
-    None on a machine for which there is no RE2.
-    """
-    return re2 and re2.compile(table().look.pattern.encode())
 
 
 class _Head(NamedTuple):
