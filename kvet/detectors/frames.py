@@ -45,12 +45,13 @@ REPORTER = re.compile(
 """Functions that print a report and did nothing else."""
 
 SYMBOL = re.compile(rf"(?<![\w.$]){_SYMBOL}")
-_STACK_START = re.compile(
+STACK_START = re.compile(
     r"Call [Tt]race|(?:[Aa]llocated|[Ff]reed)(?: by task \d+(?: on cpu \d+ at [\d.]+s.*)?)?:"
     r"|[^k] backtrace(?: \(crc \w*\))?:|Backtrace:"
     r"|Uninit was (?:stored to memory|created) at|Local variable .* created at:"
     r"|badaddr: [0-9a-f]{16} cause: "
 )
+"""A line below which a call trace follows; there is a colon near its end, or `cause: `."""
 
 
 _FRAME_GROUPS = ("at", "suffix", "off", "size", "module", "where")
@@ -62,11 +63,6 @@ def frame_of(match: re.Match[str], side: str = "") -> Frame:
     offset = f"0x{off}/0x{size}" if size else f"0x{off}" if off else ""
     name = name + suffix if suffix else name
     return Frame(name, offset, module or "", where or "", "", False, side)
-
-
-def is_stack_start(text: str) -> bool:
-    """Whether a call trace follows this line."""
-    return (":" in text[-3:] or "cause: " in text) and _STACK_START.search(text) is not None
 
 
 class Place(NamedTuple):

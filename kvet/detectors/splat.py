@@ -8,12 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kvet.detectors.frames import (
-    ARM_FRAME,
-    BARE_FRAME,
-    FRAME,
-    is_stack_start,
-)
+from kvet.detectors.frames import ARM_FRAME, BARE_FRAME, FRAME, STACK_START
 from kvet.detectors.lines import (
     MAX_LINE,
     PLAIN,
@@ -139,11 +134,11 @@ def cut(text: str, hit: Hit, stop: Stop) -> Splat:
     choose = _plain_own if plain else _dressed_own
     number = hit.number
     for piece in _pieces(text, hit.pos):
-        done = cutter.feed(choose(piece, own, cutter.all_cpus), number)
+        done = cutter.feed(choose(piece, own, cutter.all_cpus, number))
         if cutter.turned:
-            since, cutter.turned = cutter.turned - number, 0
-            more = [line for line in choose(piece, own, True) if line[0] > since]
-            done = done or cutter.feed(more, number)
+            since, cutter.turned = cutter.turned, 0
+            more = [line for line in choose(piece, own, True, number) if line[0] > since]
+            done = done or cutter.feed(more)
         number += len(piece)
         if done or number - cutter.own_number > MAX_FOREIGN:
             break
@@ -193,14 +188,13 @@ class _Cutter:
                     splat.texts.append(body)
         return splat
 
-    def feed(self, lines: Iterable[tuple[int, str]], base: int) -> bool:
-        """Take lines numbered from `base`; True when the splat is over."""
+    def feed(self, lines: Iterable[tuple[int, str]]) -> bool:
+        """Take lines with their numbers; True when the splat is over."""
         splat = self.splat
         texts, frames = splat.texts, splat.frames
         quiet, last, stop = self._quiet, self.own_number, self._stop
         own = last
-        for offset, body in lines:
-            number = base + offset
+        for number, body in lines:
             if number >= stop or number - last > MAX_FOREIGN:
                 if number - last > MAX_FOREIGN or self._stops():
                     return True
@@ -316,7 +310,7 @@ class _Cutter:
             if side:
                 self.splat.sides[len(self.splat.texts)] = side[1]
             return side is not None
-        if is_stack_start(body):
+        if (":" in body[-3:] or "cause: " in body) and STACK_START.search(body):
             if self._forgot and not self.splat.starts:
                 self.splat.frames.clear()
             self.splat.starts.append(len(self.splat.texts))
@@ -328,34 +322,34 @@ class _Cutter:
 
 
 def _plain_own(
-    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool
+    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool, above: int
 ) -> list[tuple[int, str]]:
-    """Lines with time stamps and the caller of `own`, with their numbers within the piece."""
+    """Lines with time stamps and the caller of `own`, numbered; `above` the piece are so many."""
     caller = own.caller
     if all_cpus and caller:
         return [
-            (index, body)
-            for index, (_, whose, body) in enumerate(piece, 1)
+            (number, body)
+            for number, (_, whose, body) in enumerate(piece, above + 1)
             if whose == caller or whose.startswith("C")
         ]
     return [
-        (index, body)
-        for index, (stamp, whose, body) in enumerate(piece, 1)
+        (number, body)
+        for number, (stamp, whose, body) in enumerate(piece, above + 1)
         if whose == caller and stamp
     ]
 
 
 def _dressed_own(
-    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool
+    piece: list[tuple[str, str, str]], own: Stripped, all_cpus: bool, above: int
 ) -> Iterator[tuple[int, str]]:
     """The same for bare consoles, other log formats and vendors' task tags."""
     stamped = bool(own.stamp)
-    for index, (stamp, whose, body) in enumerate(piece, 1):
+    for number, (stamp, whose, body) in enumerate(piece, above + 1):
         if not is_plain(stamp, body):
             stamp, whose, body = _again(stamp, whose, body)
         other_cpu = all_cpus and own.caller and whose[:1] == "C"
         if other_cpu or (whose == own.caller and (whose or bool(stamp) == stamped)):
-            yield index, body
+            yield number, body
 
 
 def _again(stamp: str, whose: str, body: str) -> tuple[str, str, str]:
