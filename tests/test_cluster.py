@@ -129,6 +129,26 @@ def test_a_bisection_boots_on_workers(bench: Bench, cluster: LocalCluster, tmp_p
     assert list(cluster.cache(0).glob("artifacts/*"))
 
 
+def test_an_attempt_is_repeated_on_a_worker(
+    bench: Bench, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    matrix = bench.matrix("broken")
+    _, _, _, out, *where = cluster.words("", tmp_path)
+    bench.go("run-matrix", matrix, "--out", out)
+    cell = next(c for c in last(bench, tmp_path)["cells"] if c["variant"] == "broken")
+    cluster.add_worker()
+    what = f"latest/{cell['id']}/1"
+    text = clear(bench.go("reproduce", what, "--out", out, *where), 1)
+    assert "1 workers, 1 boots at a time" in text
+    assert f"{cell['attempts'][0]['findings'][0]['title']}  (as recorded)" in text
+    assert list(cluster.cache(0).glob("artifacts/*"))
+    assert stored(cluster, "attempts") == []
+    (again,) = bench.runs(tmp_path)[-1].glob(f"{cell['id']}/reproduce-*")
+    assert (again / "console.log").stat().st_size
+    refused = bench.go("reproduce", what, "--out", out, *where, "--run", "id")
+    assert "--executor boots elsewhere" in clear(refused, 2)
+
+
 @pytest.mark.boot
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_ended_in_mid_boot_costs_nothing(

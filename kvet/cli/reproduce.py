@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvet.cli.options import Commands, add_command, add_out, add_output_options
+from kvet.cli.options import (
+    Commands,
+    add_command,
+    add_executor_options,
+    add_out,
+    add_output_options,
+)
 from kvet.errors import ExitCode, UserError
 from kvet.model import Status
 from kvet.paths import RESULTS
@@ -20,6 +26,8 @@ from kvet.run.requests import ReproduceRequest, ShellRequest, VisitRequest
 CODES = {Status.PASS: ExitCode.OK, Status.DONE: ExitCode.OK, Status.FAIL: ExitCode.FAIL}
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from kvet.model import Attempt
     from kvet.run.reproduce import Recorded
 
@@ -63,6 +71,7 @@ def add_reproduce(commands: Commands) -> None:
         metavar="ID",
         help="run this schedule alone, as the report of a ptdump-explore cell names it",
     )
+    add_executor_options(parser)
     parser.set_defaults(command=reproduce_command)
 
 
@@ -126,12 +135,15 @@ def reproduce_command(options: argparse.Namespace) -> int:
     """Repeat one recorded attempt, or look around in its guest."""
     from kvet.events import Events
     from kvet.plan.library import Library
-    from kvet.run.attempt import run_attempt
     from kvet.run.reproduce import open_recorded, open_shell, other_build, visit
     from kvet.terminal import make_ui
 
     wanted = _visit(options)
     shell = shell_of(options)
+    if options.executor and (wanted or shell or options.drgn):
+        raise UserError(
+            "--executor boots elsewhere; a shell, a visit or --drgn needs the guest here"
+        )
     request = ReproduceRequest(options.what, options.out or RESULTS, options.schedule)
     with make_ui(quiet=options.quiet, plain=options.plain) as ui:
         recorded = open_recorded(request, Library(), Events(ui))
@@ -146,7 +158,25 @@ def reproduce_command(options: argparse.Namespace) -> int:
         return code
     if shell is not None:
         return open_shell(recorded.request, shell, print)
-    return _tell(recorded, run_attempt(recorded.request))
+    return _tell(recorded, _boot_again(recorded, options))
+
+
+def _boot_again(recorded: Recorded, options: argparse.Namespace) -> Attempt:
+    """The attempt once more, on this host or on a worker of the scheduler that was named."""
+    from kvet.run.attempt import run_attempt
+    from kvet.run.executor import Places, open_executor
+
+    request = recorded.request
+    places = Places(
+        run=f"{recorded.run.name}-{request.folder.name}",
+        machines=(request.cell.machine,),
+        jobs=1,
+        executor=options.executor,
+        store=options.store or "",
+    )
+    with open_executor(places, lambda line: print(line, file=sys.stderr)) as executor:
+        again: Future[Attempt] = executor.submit(run_attempt, request)
+        return again.result()
 
 
 def _memory(recorded: Recorded) -> int:
