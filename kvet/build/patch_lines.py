@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kvet import proc
 from kvet.build.branches import Branch, find_branches, ways_taken
+from kvet.build.callers import uncalled
 from kvet.build.symbolize import addr2line, function_ranges
 from kvet.build.toolchain import CROSS_COMPILE
 from kvet.build.worktree import SOURCE
@@ -37,7 +38,8 @@ class PatchLines:
     `addresses` maps `file:line` to guest addresses, `patch` to the number of
     the patch (from 0) that last wrote it, `ranges` are (start, length) of the
     functions they are in and lead out to. `branches` are the conditional ones
-    of these lines, `selects` the lines where a choice is made without a branch.
+    of these lines, `selects` the lines where a choice is made without a branch,
+    `uncalled` the functions among theirs that nothing in this kernel leads to.
     """
 
     addresses: Mapping[str, tuple[int, ...]]
@@ -46,6 +48,7 @@ class PatchLines:
     ranges: tuple[tuple[int, int], ...]
     branches: tuple[Branch, ...] = ()
     selects: tuple[str, ...] = ()
+    uncalled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def patch_lines(build: Path, repo: Repo, series: AppliedSeries) -> PatchLines | 
     if not series.patches:
         return None
     # another series may make the same tree, and so the same build, of other patches
-    kept = build / f"branches-{series.series_id[:16]}.json"
+    kept = build / f"lines-{series.series_id[:16]}.json"
     if not kept.exists():
         try:
             found = _find_lines(build / "vmlinux", _written_lines(repo, series))
@@ -132,7 +135,18 @@ def _find_lines(vmlinux: Path, written: Mapping[str, tuple[int, str]]) -> PatchL
         ranges=(*ranges, *decided.ranges),
         branches=decided.branches,
         selects=decided.selects,
+        uncalled=_uncalled(vmlinux, ranges, decided.branches),
     )
+
+
+def _uncalled(
+    vmlinux: Path, ranges: Iterable[tuple[int, int]], branches: Iterable[Branch]
+) -> tuple[str, ...]:
+    """The functions that decide something, and that nothing in the kernel leads to."""
+    held = {one: {b.function for b in branches if one[0] <= b.address < sum(one)} for one in ranges}
+    gone = uncalled(vmlinux, [one for one, names in held.items() if names])
+    led_to = set().union(*(names for one, names in held.items() if one not in gone))
+    return tuple(sorted(set().union(*held.values()) - led_to))
 
 
 def _rows(vmlinux: Path, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:

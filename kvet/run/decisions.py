@@ -24,6 +24,8 @@ def decisions(
     for each in (o for o in found if not o.seen):
         text = lines.text.get(each.place, "").strip()
         why = waived_way(waivers, each.place, text, each.words)
+        if not why and each.function in lines.uncalled:
+            why = f"nothing in this kernel leads to {each.function}()"
         never.append(NeverSeen(each.place, each.function, text, each.words, why))
     return Decisions(
         all=len(found),
