@@ -85,3 +85,11 @@ def test_what_never_happens_there_is_waived_and_says_so() -> None:
     assert known is not None
     (never,) = known.never
     assert never.waived == "nothing in this kernel leads to free_table()"
+
+
+def test_a_function_that_ran_was_led_to_by_something() -> None:
+    way = Way(8, "true")
+    branch = Branch("mm/a.c:6", "free_table", "c", 4, way, replace(way, at=12, words="false"))
+    lines = PatchLines({}, {}, {branch.place: "if (x)"}, (), (branch,), uncalled=("free_table",))
+    attempt = Attempt(n=1, status=Status.PASS, ways=("0x4 taken",))
+    assert "mm/a.c:6 never false" in decision_doubts(decisions(lines, [attempt], ()))[0]

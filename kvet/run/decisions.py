@@ -20,11 +20,13 @@ def decisions(
     if lines is None or not logged:
         return None
     found = list(outcomes(lines.branches, {way for ways in logged for way in ways}))
+    # a module may have come in by name
+    dead = set(lines.uncalled) - {each.function for each in found if each.seen}
     never = []
     for each in (o for o in found if not o.seen):
         text = lines.text.get(each.place, "").strip()
         why = waived_way(waivers, each.place, text, each.words)
-        if not why and each.function in lines.uncalled:
+        if not why and each.function in dead:
             why = f"nothing in this kernel leads to {each.function}()"
         never.append(NeverSeen(each.place, each.function, text, each.words, why))
     return Decisions(
