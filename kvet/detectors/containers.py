@@ -12,6 +12,7 @@ import json
 import quopri
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from kvet.detectors import escapes
@@ -36,6 +37,7 @@ _QUOTED = re.compile(r"(?im)^content-transfer-encoding: *quoted-printable")
 
 _RECORD_END = re.compile(rb"\n\n|\n[ \t]*\}[^\n]*\n|\n(?=\S[^\n]{0,200}\[s=[0-9a-f]{32};)")
 _LINE_END = re.compile(rb"(?<!=)\n")
+_OTHER_LINE = re.compile(r"\n(?!\[)")
 
 _BETWEEN = re.compile(r"\} *, *(?=\{)")
 _STRING = re.compile(r'\s*(?P<text>"(?:[^"\\]|\\.)*+"),?\s*$')
@@ -70,8 +72,10 @@ def unwrapper(head: str) -> Unwrap | None:
 
 def _is_console(start: str) -> bool:
     """Whether all lines begin as those of a console, and nothing of another form is in them."""
-    ends = start.count("\n") if start[:1] == "[" and "&" not in start else 0
-    return ends > 3 and start.count("\n[") >= ends - 1 and PLAIN.match(start) is not None
+    if start[:1] != "[" or "&" in start or PLAIN.match(start) is None:
+        return False
+    others = sum(1 for _ in islice(_OTHER_LINE.finditer(start), 2))
+    return others < 2 and len(start.split("\n", 4)) > 4
 
 
 def seam(head: str) -> re.Pattern[bytes] | None:

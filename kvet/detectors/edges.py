@@ -56,7 +56,7 @@ def _visible(block: str) -> str:
         if character in block:
             block = block.replace(character, " ")
     for character in _LINE_ENDS:
-        if block.count(character) > block.count("\n"):
+        if character in block and block.count(character) > block.count("\n"):
             block = block.replace(character, "\n")
     return block
 

@@ -162,8 +162,10 @@ def clean(text: str) -> str:
 
 def cap_lines(text: str) -> str:
     """Cut every line to MAX_LINE characters, when there are long ones at all."""
-    if len(text) < 16 * MAX_LINE and text.count("\n", 0, MAX_LINE) >= 16:
-        return text
-    if text.count("\n") * MAX_LINE < len(text):
-        return "\n".join([line[:MAX_LINE] for line in text.split("\n")])
+    start = 0
+    while len(text) - start > MAX_LINE:
+        end = text.rfind("\n", start, start + MAX_LINE + 1)
+        if end < start:
+            return "\n".join([line[:MAX_LINE] for line in text.split("\n")])
+        start = end + 1
     return text

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from kvet.detectors.lines import MAX_LINE, MONTHS, TAGGED, UNTAGGED
+from kvet.detectors.search import places
 
 MAX_PREFIX = 200
 MAX_FORMS = 12
@@ -281,10 +282,9 @@ def _written(match: re.Match[str], form: Form, text: str) -> str:
 def anchors(text: str) -> Iterator[Sample]:
     """Lines of `text` whose own text is known to begin at some column, without stamps alone."""
     done = -1
-    for count, match in enumerate(ANCHOR.finditer(text)):
-        if count >= MAX_SAMPLES:
-            return
-        begin = text.rfind("\n", 0, match.start()) + 1
-        if begin != done:
+    for place in islice(places(ANCHOR, text), MAX_SAMPLES):
+        begin = text.rfind("\n", 0, place) + 1
+        match = ANCHOR.match(text, place)
+        if begin != done and match:
             done = begin
-            yield Sample(text[begin : match.start()], match[0])
+            yield Sample(text[begin:place], match[0])

@@ -23,6 +23,7 @@ OPEN_END = 40
 
 
 _LONG = re.compile(r"\n[^\n]{101}")
+_BARE_LINE = re.compile(r"\n[^\[\n]")
 _WORD = re.compile(r"[>|\s]*(\S+)")
 
 _QUOTE = re.compile(r"(?:[>|:#*;/+-]{0,8}[ \t]?){0,8}")
@@ -76,10 +77,8 @@ def _spans(text: str, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _may_be_wrapped(text: str) -> bool:
     """Whether `text` has lines that may be rests, and hardly any longer than a mail's."""
     text = text.rstrip("\n")
-    if text[:1] == "[":
-        bare = text.count("\n") - text.count("\n[")
-        if not bare or bare == text.count("\n\n"):
-            return False
+    if text[:1] == "[" and not _BARE_LINE.search(text):
+        return False
     return is_narrow(text)
 
 
