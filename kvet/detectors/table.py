@@ -75,7 +75,7 @@ class Row:
 class BlameRules:
     """`blame.yaml`: function names as regular expressions."""
 
-    helpers: Mapping[str, re.Pattern[str]]
+    helpers: re.Pattern[str]
     extra: Mapping[str, tuple[str, ...]]
     strip_prefixes: tuple[str, ...]
     stall_anchors: re.Pattern[str]
@@ -128,7 +128,7 @@ def blame_rules() -> BlameRules:
     """The blame lists as shipped, read once a process."""
     data = _read("blame.yaml")
     return BlameRules(
-        helpers={group: _whole(names, data) for group, names in data["helpers"].items()},
+        helpers=_whole(data),
         extra={key: tuple(names) for key, names in data["extra"].items()},
         strip_prefixes=tuple(data["strip_prefixes"]),
         stall_anchors=_any(data["stall_anchors"]),
@@ -142,10 +142,8 @@ def blame_rules() -> BlameRules:
 @lru_cache(maxsize=65536)
 def helper_group(name: str) -> str:
     """The list of helpers on which `name` stands; "" when on none."""
-    for group, regex in blame_rules().helpers.items():
-        if regex.fullmatch(name):
-            return group
-    return ""
+    found = blame_rules().helpers.fullmatch(name)
+    return (found.lastgroup or "") if found else ""
 
 
 def is_helper(name: str) -> bool:
@@ -159,10 +157,14 @@ def skip_regex(lists: tuple[str, ...]) -> re.Pattern[str]:
     return _any(name for key in lists for name in blame_rules().extra[key])
 
 
-def _whole(names: Iterable[str], data: Mapping[str, Any]) -> re.Pattern[str]:
-    """One expression for whole names, with the wrappers before and the variants after them."""
+def _whole(data: Mapping[str, Any]) -> re.Pattern[str]:
+    """One expression for whole names, with the wrappers before and the variants after them.
+
+    The group of it that matched last has the name of the list.
+    """
     before, after = "|".join(data["wrappers"]), "|".join(data["variants"])
-    return re.compile(f"(?:{before})?(?:{'|'.join(names)})(?:_(?:{after})(?![a-z]))*")
+    lists = "|".join(f"(?P<{key}>{'|'.join(names)})" for key, names in data["helpers"].items())
+    return re.compile(f"(?:{before})?(?:{lists})(?:_(?:{after})(?![a-z]))*")
 
 
 def _any(patterns: Iterable[str]) -> re.Pattern[str]:
