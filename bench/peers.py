@@ -59,12 +59,13 @@ class Run:
     def built(self, variants: Sequence[str]) -> float:
         """Seconds in the builds of `variants`."""
         ends = [e for e in self.events if e["stage"] == "build" and e["kind"] == "end"]
-        return sum(e["seconds"] for e in ends if e["what"].split("+")[1] in variants)
+        return sum(e["seconds"] for e in ends if e["subject"].split("+")[1] in variants)
 
 
 def judge(scratch: Path, name: str, variants: Sequence[str], *more: str) -> Run:
-    """`harness.py run` of `variants` with the cache below `scratch`."""
+    """`harness.py run` of `variants`, the race alone, with the cache below `scratch`."""
     words = [sys.executable, "harness.py", "run", "--plain", "--out", str(scratch / name), *more]
+    words += ["--workload", "ptdump-race"]
     for variant in variants:
         words += ["--variant", variant]
     env = {**os.environ, "KVET_CACHE": str(scratch / "cache")}
