@@ -6,9 +6,9 @@ the table below a block of a size that the page size does not have. What such a 
 can never happen.
 
 Whatever looks like a way there counts as one, so that nothing is left out wrongly: branches of all
-kinds, an address made by adr, or by adrp and any add near it, 64-bit pointers and 32-bit distances
-(exported symbols, initcalls) wherever they are. Only what is in the function itself, or in another
-one that nothing leads to, does not count. A call by name, as kprobes can, is not seen.
+kinds, an address made by adr, or by adrp and an add to its register, 64-bit pointers and 32-bit
+distances (exported symbols, initcalls) wherever they are. Only what is in the function itself, or in
+another one that nothing leads to, does not count. A call by name, as kprobes can, is not seen.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class _Code:
             adds = (words & ADD_MASK == ADD) & (words >> 10 & 0xFFF == start & 0xFFF)
             rest = numpy.flatnonzero(adds)
             for at in numpy.flatnonzero(pages):
-                pages[at] = bool((abs(rest - at) <= NEAR).any())
+                same_register = words[rest] >> 5 & 31 == words[at] & 31
+                pages[at] = bool((abs(rest - at) <= NEAR)[same_register].any())
         ways: Words = pages | (self._to == start)
         return ways
 
