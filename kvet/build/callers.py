@@ -5,10 +5,10 @@ With some configurations a function is compiled and all calls of it are not, as 
 the table below a block of a size that the page size does not have. What such a function decides
 can never happen.
 
-Whatever looks like a way there counts as one, so that nothing is left out wrongly: branches of all
-kinds, an address made by adr, or by adrp and an add to its register, 64-bit pointers and 32-bit
-distances (exported symbols, initcalls) wherever they are. Only what is in the function itself, or in
-another one that nothing leads to, does not count. A call by name, as kprobes can, is not seen.
+Whatever looks like a way there counts as one, so that nothing is left out wrongly: branches of
+all kinds, an address made by adr, or by adrp and an add to its register, 64-bit pointers and 32-bit
+distances (exported symbols, initcalls) wherever they are. Only what is in the function itself, or
+in another one that nothing leads to, does not count. A call by name, as kprobes can, is not seen.
 """
 
 from __future__ import annotations
