@@ -51,6 +51,19 @@ def test_the_answer_says_what_holds_what_breaks_how_and_when(record: Cell) -> No
     assert subject(typed(record)) == "v1 fails, v4 is open, v2 and v3 hold"
 
 
+def test_of_many_variants_in_one_state_the_first_are_told_in_full(record: Cell) -> None:
+    boots = [attempt(1, "PASS", [])]
+    opened = [cell(f"u{n}", "candidate", "INCONCLUSIVE", boots) for n in range(8)]
+    broken = [failing(f"b{n}", [1.0]) for n in range(6)]
+    record["cells"] = [*record["cells"][:2], *opened, *broken]
+    told = answer(typed(record))
+    assert [f"u{n} is undecided" in told for n in range(8)] == [True] * 5 + [False] * 3
+    assert [f"b{n} breaks" in told for n in range(6)] == [True] * 5 + [False]
+    assert "1 more is broken. u0 is" in told
+    assert told.endswith("3 more are open.")
+    assert "u6 and u7 are open" in told
+
+
 def test_what_was_tested_in_part_is_open_and_what_was_not_is_said_so(record: Cell) -> None:
     ended = [cell("v2", "candidate", "ERROR", [], config="kasan", reason="no attempt ran")]
     record["cells"] = [*record["cells"][:2], passing("v2"), *ended]

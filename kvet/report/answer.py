@@ -20,6 +20,7 @@ from kvet.text import one_line, percent
 
 MOST_FUNCTIONS = 4  # that tell two versions apart
 MOST_PLACES = 2  # in how many columns a failure is told in full
+MOST_VARIANTS = 5  # of a kind that are told in full: more is a list, and stands below the answer
 
 
 def answer(record: RunRecord, *, measured: RunRecord | None = None) -> str:
@@ -31,8 +32,10 @@ def answer(record: RunRecord, *, measured: RunRecord | None = None) -> str:
     sound = {v: c for v, c in variants.items() if len(_with(c, Conclusion.PASS)) == len(c)}
     each = [
         *_holding(record, sound),
-        *(_breaking(record, cells) for v, cells in variants.items() if v in broken),
-        *(_open(record, c) for v, c in variants.items() if v not in {*broken, *sound}),
+        *_few([_breaking(record, c) for v, c in variants.items() if v in broken], "broken"),
+        *_few(
+            [_open(record, c) for v, c in variants.items() if v not in {*broken, *sound}], "open"
+        ),
     ]
     parts = [
         *unfit_words(record),
@@ -45,6 +48,14 @@ def answer(record: RunRecord, *, measured: RunRecord | None = None) -> str:
         *_uncaught(record),
     ]
     return one_line(" ".join(parts) or "Nothing was judged: the run has no candidate.")
+
+
+def _few(told: Sequence[str], state: str) -> Iterator[str]:
+    """The first sentences of those about variants in one `state`, and how many more there are."""
+    yield from told[:MOST_VARIANTS]
+    left = len(told) - MOST_VARIANTS
+    if left > 0:
+        yield f"{left} more {'is' if left == 1 else 'are'} {state}."
 
 
 def unfit_words(record: RunRecord) -> Iterator[str]:
