@@ -151,7 +151,7 @@ def clean(text: str) -> str:
     """Remove terminal escapes, NULs and carriage returns; the lines stay the same lines."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
-    if "^[[" in text:
+    if "^" in text and "^[[" in text:
         text = _SHOWN_ESCAPES.sub("", text)
     if "\0" in text:
         text = text.replace("\0", "")
