@@ -162,7 +162,7 @@ def takes(kernel: Kernel, variant: Variant, cache: Path) -> bool:
         return False
     repo, tree = found
     try:
-        apply_series(repo, tree, variant.patches_for(kernel.name))
+        apply_series(repo, tree, variant.patches_for(kernel.name), explain=False)
     except UserError:
         return False
     return True
