@@ -167,10 +167,12 @@ def _boot_again(recorded: Recorded, options: argparse.Namespace) -> Attempt:
     from kvet.run.executor import Places, open_executor
 
     request = recorded.request
+    if not options.executor:
+        return run_attempt(request)  # in this thread, so that Ctrl-C ends the guest at once
     places = Places(
         run=f"{recorded.run.name}-{request.folder.name}",
         machines=(request.cell.machine,),
-        jobs=1,
+        jobs=0,
         executor=options.executor,
         store=options.store or "",
     )

@@ -61,7 +61,7 @@ def apply_series(
     What was applied once is read from a note beside those objects. Raises
     AlreadyMerged for a series of which the tree holds patches, and UserError that
     names the patch, the file and the hunk that failed; without `explain` UserError
-    alone, in a third of the time.
+    that names the patch alone, for who only asks whether it applies.
     """
     raw = [hashlib.sha256(read_raw(path)).hexdigest() for path in patches]
     digest = hashlib.sha256("\n".join([RECIPE, base_tree, *raw]).encode()).hexdigest()
