@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -286,6 +287,22 @@ def test_a_cancelled_run_leaves_no_guest(
     wait_until(lambda: not cluster.left(), "nothing is left", 5)
     # the worker lives and works on
     clear(cluster.judge(bench.matrix(*VARIANTS), tmp_path), 0)
+
+
+def test_ctrl_c_does_not_wait_for_a_scheduler_that_says_nothing(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(30)
+        where = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        out = ("--out", str(tmp_path / "results"), "--store", str(tmp_path / "store"))
+        child = bench.start("run-matrix", bench.matrix("stock"), *out, "--executor", where)
+        with mute.accept()[0], mute.accept()[0] as client:  # who looks whether there is one; dask's
+            client.settimeout(30)
+            assert client.recv(1)
+            child.send_signal(signal.SIGINT)
+            done = bench.finish(child)
+    assert "interrupted" in clear(done, 130)
 
 
 @pytest.mark.boot

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Cluster:
         quieten()
         try:
             _knock(request.url)
-            self.client = Client(request.url, timeout=CONNECT_S, set_as_default=False)
+            self.client = _Client(request.url, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InfraError(
                 f"no scheduler answers at {request.url}: {error}",
@@ -262,8 +263,20 @@ class Cluster:
     def close(self) -> None:
         """End the connection and remove what nobody took from the store."""
         self.cancel()
-        self.client.close(timeout=LOOK_S)
+        with suppress(TimeoutError):  # what hangs in it ends with this process
+            self.client.close(timeout=LOOK_S)
         self.store.forget(self.request.run)
+
+
+class _Client(Client):  # type: ignore[misc]  # distributed is not typed
+    """A client that is closed by `close` alone.
+
+    One that Ctrl-C found amid its connecting cannot be closed any more, and a client of distributed
+    tries just that for twice CONNECT_S when it is collected.
+    """
+
+    def __del__(self) -> None:
+        return
 
 
 def _knock(url: str) -> None:
