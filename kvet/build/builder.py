@@ -20,6 +20,7 @@ from kvet.build.influence import runs_something
 from kvet.build.lanes import choose_lane
 from kvet.build.make import Make, module_folder
 from kvet.build.patch_lines import patch_lines
+from kvet.build.release import put_key
 from kvet.build.request import RECIPE, BuildRequest, module_digest
 from kvet.build.sandbox import require_sandbox
 from kvet.build.selftests import build_selftests, built_selftests
@@ -229,7 +230,8 @@ class Builder:
             (partial / "selftests").mkdir(exist_ok=True)
             shutil.copy(lane.own(program), partial / "selftests" / program.name)
         shutil.copyfile(lane.folder / "build.log", partial / "build.log")
-        release = lane.own(out / "include/config/kernel.release").read_text("utf-8").strip()
+        made_as = lane.own(out / "include/config/kernel.release").read_text("utf-8").strip()
+        release = put_key(made_as, request.key, partial)
         write_json(
             partial / "build.json",
             {

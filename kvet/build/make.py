@@ -13,6 +13,7 @@ from kvet import proc
 from kvet.build.diagnostics import blamed, errors
 from kvet.build.guard import Allowance, Guard
 from kvet.build.kconfig import check_final, read_config
+from kvet.build.release import COMMON
 from kvet.build.request import MODULES, BuildRequest
 from kvet.build.sandbox import OUTSIDE, Mount, confine
 from kvet.build.worktree import Lane
@@ -120,7 +121,7 @@ class Make:
             "O=/kvet/out",
             "ARCH=arm64",
             *self.request.toolchain.make_args,
-            f"LOCALVERSION=-kvet-{self.request.key}",
+            f"LOCALVERSION={COMMON}",
             f"-j{self.jobs}",
             *targets,
         )
