@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,37 @@ def test_what_was_applied_once_is_not_applied_again(
     changed = write(tmp_path, "2.patch", text.replace("three;", "drei;"))
     with pytest.raises(pytest.fail.Exception):
         apply_series(repo, tree.tree_id, [changed])
+
+
+def test_a_base_is_read_once_and_again_when_what_was_kept_is_damaged(
+    tree: SourceTree, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    run = Repo.run
+
+    def noted(self: Repo, *args: str, **more: Any) -> Any:
+        asked.append(args[0])
+        return run(self, *args, **more)
+
+    monkeypatch.setattr(Repo, "run", noted)
+
+    def applied(text: str) -> str:
+        asked.clear()
+        patch = make_patch(tree, "mm/a.c", "line_3;", text, "mm: one")
+        return apply_series(repo, tree.tree_id, [write(tmp_path, "1.patch", patch)]).tree_id
+
+    one = applied("three;")
+    assert "read-tree" in asked
+    two = applied("drei;")
+    assert "read-tree" not in asked and two != one
+    assert repo.blob(two, "mm/b.c") == repo.blob(tree.tree_id, "mm/b.c")
+    (kept,) = repo.objects.glob("index-*")
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    three = applied("tres;")
+    assert "read-tree" in asked
+    assert repo.changed(two, three) == {"mm/a.c": "M"}
 
 
 def test_empty_series_is_the_base(tree: SourceTree, repo: Repo) -> None:

@@ -8,12 +8,16 @@ whatever happens, and every patch has a tree id of its own.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kvet.cache import beside
 from kvet.errors import UserError
 from kvet.source.git import Repo
 from kvet.source.patchfile import Patch, read_patch, read_raw
@@ -87,7 +91,7 @@ def _apply_all(repo: Repo, base_tree: str, patches: Sequence[Path], explain: boo
     with tempfile.TemporaryDirectory(prefix="kvet-series-") as scratch:
         index = Path(scratch) / "index"
         read = [read_patch(path, Path(scratch)) for path in patches]
-        repo.output("read-tree", base_tree, index=index)
+        _fill(index, repo, base_tree)
         try:
             for patch in read:
                 tree = applied[-1].tree_id if applied else base_tree
@@ -106,6 +110,30 @@ def _apply_all(repo: Repo, base_tree: str, patches: Sequence[Path], explain: boo
         changed=repo.changed(base_tree, tree),
         diff=_whole_files(repo.diff(base_tree, tree)),
     )
+
+
+def _fill(index: Path, repo: Repo, tree: str) -> None:
+    """Make `index` that of a base tree; the first one is kept, and copied from then on."""
+    kept = repo.objects / f"index-{tree[:16]}"
+    if _is_whole(kept):
+        shutil.copyfile(kept, index)
+        return
+    repo.output("read-tree", tree, index=index)
+    half = beside(kept, f".{os.getpid()}-{threading.get_ident()}")
+    try:
+        shutil.copyfile(index, half)
+        half.rename(kept)
+    except OSError:  # a full disk: the next one takes as long as this one
+        half.unlink(missing_ok=True)
+
+
+def _is_whole(index: Path) -> bool:
+    """Whether a file is an index as git wrote it: its digest comes last (gitformat-index(5))."""
+    try:
+        data = index.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha1(data[:-20], usedforsecurity=False).digest() == data[-20:]
 
 
 def _whole_files(diff: str) -> str:
