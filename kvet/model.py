@@ -129,9 +129,8 @@ class Waiver:
 class Variant:
     """A patch series under test, its patches in the order they apply.
 
-    `by_kernel` overrides `patches` for a kernel that needs its own rendition.
-    A `foreign` one came from outside the repository and is not trusted; `proof` is the
-    directory of the litmus tests that came with it.
+    `by_kernel` and `expected_on` hold what is otherwise on a kernel. A `foreign` one came from
+    outside and is not trusted; `proof` is the directory of the litmus tests that came with it.
     """
 
     name: str
@@ -140,6 +139,7 @@ class Variant:
     patches: tuple[Path, ...] = ()
     by_kernel: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     expected: str = ""
+    expected_on: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
     links: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()

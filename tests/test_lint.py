@@ -103,6 +103,11 @@ def test_mutants_and_the_manifest_have_none(capsys: pytest.CaptureFixture[str]) 
             "vcpus: 2\nmem_mib: 512\nmaxmem_mib: 256\n",
             [(3, 1, "maxmem_mib")],
         ),
+        (
+            "patches/stock/variant.yaml",
+            "title: t\nrole: baseline\nexpected_on: {linux-6.12: PASS, linux-9: PASS}\n",
+            [(3, 33, "expected_on.linux-9")],
+        ),
         ("configs/x.yaml", MATRIX + "attempts: 2.0\n", [(10, 1, "attempts")]),
         ("configs/x.yaml", MATRIX + f"attempts: {10**23}\n", [(10, 1, "attempts")]),
         ("configs/workloads/x.yaml", "title: t\nseconds: .nan\n", [(2, 10, "")]),

@@ -282,6 +282,12 @@ def test_what_is_expected_depends_on_the_workload(
     assert expected_of(cell_of(variant, workload)) == expected
 
 
+def test_what_is_expected_depends_on_the_kernel() -> None:
+    cell = cell_of("stock", "ptdump-race")
+    newer = replace(cell, kernel=replace(cell.kernel, name="linux-7.3"))
+    assert (expected_of(cell), expected_of(newer)) == ("INCONCLUSIVE", "PASS")
+
+
 def test_litmus_tests_of_page_tables_say_nothing_of_another_workload() -> None:
     run = CellRun(cell_of("stock", "ptdump-race"), 1)
     assert litmus_folder(run) == PROJECT / "patches" / "stock"

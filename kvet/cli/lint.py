@@ -237,6 +237,8 @@ def _variant(file: _File) -> Iterator[Fault]:
     kernels = file.library.kernels()
     for i, name in enumerate(file.spec.get("kernels", ())):
         yield from _names(file, "kernel", kernels, ["kernels", i], name)
+    for name in file.spec.get("expected_on", ()):
+        yield from _names(file, "kernel", kernels, ["expected_on", name], name)
     broken = list(_loads(file, load_variant, "onto"))
     yield from broken
     if broken:

@@ -245,6 +245,7 @@ def load_variant(path: Path) -> Variant:
         patches=(*_onto(spec.get("onto", ""), path), *patch_files(folder)),
         by_kernel=by_kernel,
         expected=spec.get("expected", ""),
+        expected_on=spec.get("expected_on", {}),
         why=spec.get("why", ""),
         links=tuple(spec.get("links", ())),
         kernels=tuple(spec.get("kernels", ())),

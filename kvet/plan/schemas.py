@@ -117,6 +117,7 @@ VARIANT = _mapping(
     title=TEXT,
     role={"enum": ["baseline", "candidate", "control"]},
     expected=TEXT,
+    expected_on={"type": "object", "additionalProperties": TEXT},
     why=TEXT,
     links=TEXTS,
     onto=NAME,
