@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -78,7 +77,7 @@ def make_root(scratch: Path) -> Path:
     apt = ["apt-get", "-qq", "-o", "APT::Architecture=arm64", "-o", "APT::Architectures::=arm64"]
     for name, where in (("State", state), ("Cache", state), ("State::status", state / "status")):
         apt += ["-o", f"Dir::{name}={where}"]
-    subprocess.run([*apt, "update"], check=True)
+    subprocess.run([*apt, "update"], check=True, stderr=subprocess.DEVNULL)
     words = ["download", "bash-static", "busybox-static"]
     subprocess.run([*apt, *words], cwd=debs, check=True, stderr=subprocess.DEVNULL)
     for deb in debs.glob("*.deb"):
@@ -117,12 +116,15 @@ def initramfs(root: Path, path: Path) -> Path:
 def seconds_to_init(argv: Sequence[str], folder: Path) -> float:
     """Seconds from the start of `argv` to the guest's first process, by its console."""
     console = folder / "console.log"
+    here = str(Path(sys.executable).parent)  # where vng finds the program that it calls
+    env = {**os.environ, "PATH": f"{here}:{os.environ['PATH']}"}
     started = time.monotonic()
     with (
         console.open("wb") as file,
         subprocess.Popen(
             argv,
             cwd=folder,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -140,7 +142,7 @@ def seconds_to_init(argv: Sequence[str], folder: Path) -> float:
 
 def commands(image: Path, scratch: Path) -> Mapping[str, Sequence[str]]:
     """What is compared, each as a command line."""
-    vng = shutil.which("vng") or str(Path(sys.executable).with_name("vng"))
+    vng = str(Path(sys.executable).with_name("vng"))
     root = make_root(scratch)
     theirs = [vng, "--run", str(image), "--arch", "arm64", "--root", str(root), "--force-9p"]
     theirs += ["--disable-kvm", "--cpus", str(VCPUS), "--memory", f"{MIB}M", "--verbose"]
