@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -74,6 +75,20 @@ def test_runs_that_boot_a_new_build_at_once_pack_its_modules_once(
         paths = list(runs.map(initramfs.modules_layer, [build] * 4))
     assert {path.read_bytes() for path in paths} == {b"cpio"}
     assert len(packed) == 1
+
+
+def test_a_guest_gets_its_modules_without_debug_information(tmp_path: Path) -> None:
+    build = Build(key="k", folder=tmp_path, release="6.12.0", seconds=1.0, cached=False)
+    build.modules.mkdir()
+    (tmp_path / "one.c").write_text("int one(int n) { return n + 1; }\n", encoding="ascii")
+    argv = ("aarch64-linux-gnu-gcc", "-g", "-c", "-o", build.modules / "one.ko", tmp_path / "one.c")
+    subprocess.run(argv, check=True)
+    (build.modules / "other.ko").write_bytes(b"no ELF file")
+    packed = initramfs.modules_layer(build).read_bytes()
+    assert b".symtab" in packed
+    assert b".debug_info" not in packed
+    assert b"no ELF file" in packed
+    assert b".debug_info" in (build.modules / "one.ko").read_bytes()
 
 
 def test_the_network_is_loopback_or_none() -> None:

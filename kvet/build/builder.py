@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kvet import lease
 from kvet.build.artifacts import digests, is_whole
+from kvet.build.depend import may_depend
 from kvet.build.influence import runs_something
 from kvet.build.lanes import choose_lane
 from kvet.build.make import Make, module_folder
@@ -173,7 +174,8 @@ class Builder:
             lane.sync(repo, tree)
             lane.built = ""
             spare(same)
-            run = Make(request, lane, self.root, self.jobs, self.on_object)
+            depend = may_depend(repo, request.series)
+            run = Make(request, lane, self.root, self.jobs, self.on_object, depend=depend)
             run.configure()
             failure = run.compile()
             if failure is not None:

@@ -21,6 +21,7 @@ from kvet.errors import InfraError, UserError
 from kvet.loads import Option
 from kvet.model import Finding
 
+CCACHE = Path(__file__).with_name("ccache.sh")
 RACE = "kvet_given"  # the module of a race that a workload brings
 WARNING = re.compile(r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? warning: (?P<text>.*)$")
 COMPILED = re.compile(r"^\s+(?:CC|AS|LD|AR|HOSTCC)\s+(?:\[M\]\s+)?(?P<target>\S+)$")
@@ -37,12 +38,15 @@ class Make:
         root: Path,
         jobs: int,
         on_object: Callable[[int, int], None],
+        *,
+        depend: bool = False,
     ) -> None:
         self.request = request
         self.lane = lane
         self.jobs = jobs
         self.ccache = root / "ccache"
         self.on_object = on_object
+        self.depend = depend
         self.objects = int(lane.dependents().get("*", 0))
         self.compiled: set[str] = set()
         self.seen: dict[str, set[str]] = {}
@@ -136,6 +140,7 @@ class Make:
             *self.lane.mounts(),
             Mount(modules, "/kvet/rootfs", writable=True),
             Mount(selftests, "/kvet/selftests", writable=True),
+            Mount(CCACHE, "/kvet/bin/ccache"),
             # a foreign series must not plant objects that later builds would trust
             Mount(self.ccache, "/kvet/ccache", writable=not self.request.foreign),
         )
@@ -158,7 +163,7 @@ class Make:
     def _env(self) -> Mapping[str, str]:
         """Environment of make: nothing of the user's, and nothing that changes with time."""
         env = {
-            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            "PATH": "/kvet/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": "/tmp",
             "LC_ALL": "C.UTF-8",
             "CCACHE_DIR": "/kvet/ccache",
@@ -170,6 +175,7 @@ class Make:
         }
         # a cache that may only be read needs another place for what the compiler pipes
         foreign = {"CCACHE_READONLY": "1", "CCACHE_TEMPDIR": "/tmp"}
+        env |= {"KVET_DEPEND": "1"} if self.depend else {}
         return env | (foreign if self.request.foreign else {})
 
     def _on_line(self, line: str) -> None:
