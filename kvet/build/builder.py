@@ -70,7 +70,8 @@ class Builder:
     ) -> None:
         self.root = root
         self.sparing = sparing
-        self.jobs = jobs or os.cpu_count() or 1
+        # one more than processors: a compiler also waits for files
+        self.jobs = jobs or (os.cpu_count() or 1) + 1
         self.on_object = on_object or (lambda done, total: None)
         self._whole: set[str] = set()
 

@@ -27,13 +27,11 @@ from kvet.errors import InfraError, UserError
 from kvet.events import Events
 from kvet.model import Kernel, SourceTree
 from kvet.source.apt import Package, fetch_debs, host_architecture
+from kvet.source.first_commit import commit_all
 from kvet.store import read_json, write_json, write_text
 
 # unpacked source 1.7 GB, its objects 0.4 GB, the download 0.2 GB
 NEEDED_MIB = 3500
-IDENTITY = ("-c", "user.name=kvet", "-c", "user.email=kvet@localhost")
-# one pack instead of 85,000 loose files, lightly compressed
-IMPORT = ("-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "gc.auto=0")
 LOCK_HEAD = """\
 # SPDX-License-Identifier: GPL-2.0-only
 # Which source each kernel was; written on first use, a drift is reported.
@@ -229,7 +227,8 @@ def _unpacked(
         with events.step("unpack", origin.id):
             unpack(folder)
         with events.step("commit", origin.id):
-            base = _commit(folder)
+            commit_all(folder)
+        base = _out(folder, "rev-parse", "HEAD")
         tree = _out(folder, "rev-parse", "HEAD^{tree}")
         write_json(meta, {"base_commit": base, "tree": tree, "version": kernel_version(folder)})
     known = read_json(meta)
@@ -241,17 +240,6 @@ def _unpacked(
         origin=origin.text,
         sha256=origin.sha256,
     )
-
-
-def _commit(folder: Path) -> str:
-    """Commit all files of `folder`, those that its .gitignore would hide included."""
-    # the date is part of the commit id; a constant one makes it repeatable
-    env = {"GIT_AUTHOR_DATE": "2025-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2025-01-01T00:00:00Z"}
-    shutil.rmtree(folder / ".git", ignore_errors=True)
-    _must(("git", "-C", str(folder), "init", "-q"))
-    _must(("git", "-C", str(folder), *IMPORT, "add", "-A", "-f"))
-    _must(("git", "-C", str(folder), *IDENTITY, "commit", "-q", "-m", "base"), env=env)
-    return _out(folder, "rev-parse", "HEAD")
 
 
 def _from_directory(kernel: Kernel, root: Path, events: Events) -> SourceTree:
@@ -373,9 +361,9 @@ def _check_lock(kernel: Kernel, tree: SourceTree, events: Events) -> None:
         )
 
 
-def _must(argv: tuple[str, ...], *, env: dict[str, str] | None = None) -> None:
-    merged = {**os.environ, **(env or {}), "GIT_CONFIG_GLOBAL": "/dev/null"}
-    done = proc.run(argv, env=merged, timeout_s=3600)
+def _must(argv: tuple[str, ...]) -> None:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    done = proc.run(argv, env=env, timeout_s=3600)
     if done.returncode:
         raise InfraError(f"{argv[0]} failed: {done.stderr.decode(errors='replace').strip()}")
 
