@@ -7,7 +7,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-
 KINDS = ("*.py", "*.yaml", "*.j2", "*.sh")  # what may change what kvet does
 
 
