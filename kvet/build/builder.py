@@ -175,8 +175,8 @@ class Builder:
             lane.sync(repo, tree)
             lane.built = ""
             spare(same)
-            depend = may_depend(repo, request.series)
-            run = Make(request, lane, self.root, self.jobs, self.on_object, depend=depend)
+            run = Make(request, lane, self.root, self.jobs, self.on_object)
+            run.depend = may_depend(repo, request.series)
             run.configure()
             failure = run.compile()
             if failure is not None:

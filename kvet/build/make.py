@@ -29,7 +29,10 @@ OBJECTS_WORTH_INDEXING = 50
 
 
 class Make:
-    """The make runs of one build in one lane, inside the sandbox."""
+    """The make runs of one build in one lane, inside the sandbox.
+
+    Where it may `depend` on the compiler's own list of files, ccache does (kvet/build/depend.py).
+    """
 
     def __init__(
         self,
@@ -38,15 +41,13 @@ class Make:
         root: Path,
         jobs: int,
         on_object: Callable[[int, int], None],
-        *,
-        depend: bool = False,
     ) -> None:
         self.request = request
         self.lane = lane
         self.jobs = jobs
         self.ccache = root / "ccache"
         self.on_object = on_object
-        self.depend = depend
+        self.depend = False
         self.objects = int(lane.dependents().get("*", 0))
         self.compiled: set[str] = set()
         self.seen: dict[str, set[str]] = {}

@@ -48,6 +48,8 @@ class Repo:
         }
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index)
+            # a third smaller: the index of a kernel is read and written for each patch
+            env["GIT_INDEX_VERSION"] = "4"
         return env
 
     def run(

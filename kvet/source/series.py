@@ -118,8 +118,7 @@ def _fill(index: Path, repo: Repo, tree: str) -> None:
     if _is_whole(kept):
         shutil.copyfile(kept, index)
         return
-    # version 4 is a third smaller: it is read and written for each patch
-    repo.output("-c", "index.version=4", "read-tree", tree, index=index)
+    repo.output("read-tree", tree, index=index)
     half = beside(kept, f".{os.getpid()}-{threading.get_ident()}")
     try:
         shutil.copyfile(index, half)
