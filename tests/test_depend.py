@@ -95,8 +95,21 @@ BASE = {"mm/vmalloc.c": PLAIN, "kernel/configs.c": READS, "include/linux/a.h": "
         ({"lib/part.c": READS}, {"mm/vmalloc.c": PLAIN * 2}, False),
         ({}, {"include/linux/a.h": READS}, False),
         ({}, {"lib/table.inc": READS}, False),
+        ({}, {"lib/table.inc": READS.upper()}, False),
+        ({}, {":!lib": PLAIN, "lib/a.c": READS}, False),
+        ({}, {"lib/[a].c": READS}, False),
     ],
-    ids=["plain", "no series", "a header", "a source", "the series", "what the series includes"],
+    ids=[
+        "plain",
+        "no series",
+        "a header",
+        "a source",
+        "the series",
+        "what the series includes",
+        "in capitals",
+        "a name that would leave out others",
+        "a name that is a pattern",
+    ],
 )
 def test_one_way_to_read_more_is_enough(
     repo: Repo, base: dict[str, str], added: dict[str, str], may: bool
@@ -107,6 +120,12 @@ def test_one_way_to_read_more_is_enough(
     series = AppliedSeries(before, after, "id", (), changed, "")
     assert may_depend(repo, series) is may
     assert may_depend(repo, series) is may  # from the note
+
+
+def test_a_series_of_more_files_than_fit_a_command_line_is_built_the_long_way(repo: Repo) -> None:
+    tree = committed(repo, BASE)
+    changed = {f"lib/{n}.c": "M" for n in range(1001)}
+    assert not may_depend(repo, AppliedSeries(tree, tree, "id", (), changed, ""))
 
 
 def test_a_tree_that_git_cannot_read_is_built_the_long_way(repo: Repo) -> None:

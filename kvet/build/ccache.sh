@@ -6,7 +6,7 @@
 for source in "$@"; do :; done	# kbuild names it last
 case $source in
 *.c)
-	if [ -n "$KVET_DEPEND" ] && ! grep -q incbin "$source"; then
+	if [ -n "$KVET_DEPEND" ] && ! grep -qi incbin "$source"; then
 		export CCACHE_DEPEND=1
 	fi
 	;;

@@ -18,15 +18,16 @@ from kvet.store import write_text
 WORD = "incbin"
 # sources that use it in every tree, none of which another includes
 KNOWN = frozenset(("arch/x86/boot/compressed/mkpiggy.c", "kernel/configs.c", "kernel/kheaders.c"))
+MOST_CHANGED = 1000  # files, that a command line has room for
 FAILED = 128  # what git grep returns from there on is no answer
 
 
 def may_depend(repo: Repo, series: AppliedSeries) -> bool:
     """Whether no header of the base has an `.incbin`, and no file that the series changes."""
     try:
-        return _in_base(repo, series.base_tree) <= KNOWN and not (
-            series.changed and _files(repo, series.tree_id, *series.changed)
-        )
+        if len(series.changed) > MOST_CHANGED or not _in_base(repo, series.base_tree) <= KNOWN:
+            return False
+        return not (series.changed and _files(repo, series.tree_id, *map(_literal, series.changed)))
     except InfraError:
         return False
 
@@ -39,8 +40,13 @@ def _in_base(repo: Repo, tree: str) -> frozenset[str]:
     return frozenset(note.read_text(encoding="utf-8").splitlines())
 
 
+def _literal(path: str) -> str:
+    """A path as git takes it for nothing else, whatever a series calls its files."""
+    return f":(top,literal){path}"
+
+
 def _files(repo: Repo, tree: str, *paths: str) -> frozenset[str]:
-    done = repo.run("grep", "-l", "-z", WORD, tree, "--", *paths)
+    done = repo.run("grep", "-i", "-l", "-z", WORD, tree, "--", *paths)
     if done.returncode >= FAILED:
         raise InfraError(f"git grep failed: {done.stderr.decode(errors='replace')}")
     found = done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
