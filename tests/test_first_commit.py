@@ -71,6 +71,7 @@ def test_the_commit_is_the_same_wherever_it_is_made(
         ids.add(git(tmp_path / name, "rev-parse", "HEAD"))
         monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
         monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
+        monkeypatch.setenv("GIT_INDEX_VERSION", "4")
     assert len(ids) == 1
 
 

@@ -39,7 +39,10 @@ A_FILE = 4096  # bytes that take as long to name as opening a file
 
 
 def commit_all(folder: Path) -> None:
-    """Commit every file of `folder`, those that its .gitignore would hide included."""
+    """Commit every file of `folder`, those that its .gitignore would hide included.
+
+    Raises InfraError with what git said.
+    """
     git = folder / ".git"
     shutil.rmtree(git, ignore_errors=True)
     _git(folder, "init", "-q")
@@ -54,8 +57,9 @@ def commit_all(folder: Path) -> None:
 
 
 def _add(folder: Path, paths: Sequence[str], index: Path) -> None:
-    options = (*IMPORT, "-c", "index.version=2", "-c", "core.splitIndex=false")
-    _git(folder, *options, "add", "-A", "-f", "--", *paths, env={"GIT_INDEX_FILE": str(index)})
+    options = (*IMPORT, "-c", "core.splitIndex=false")
+    env = {"GIT_INDEX_FILE": str(index), "GIT_INDEX_VERSION": "2"}
+    _git(folder, *options, "add", "-A", "-f", "--", *paths, env=env)
 
 
 def halves(folder: Path) -> tuple[list[str], list[str]]:
